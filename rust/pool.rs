@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pool: what zswap stores its compressed pages in.
+//!
+//! # Locks
+//!
+//! A class lock, the lock of the bounce buffers and a zspage's lock are never held together, but
+//! for a mapping, which holds its zspage's lock as a reader and may take any other. `free` takes a
+//! class lock and nothing else.
+
+use crate::{
+    backend::{Backend, MapMode},
+    bounce::{BounceBuffers, Buffer, Ended},
+    class::{Class, Freed},
+    core::{
+        handle::Handle,
+        pfn::PackedPfn,
+        size_class::{SlotRange, MAX_PAGES},
+    },
+    error::Error,
+    sys::{
+        atomic::{AtomicU16, AtomicU64, Ordering},
+        c_str,
+        gfp::Gfp,
+        init::{pin_data, pin_init_array_from_fn, pinned_drop, try_pin_init, PinInit},
+        list::ObjRef,
+        memory::{copy, SlabCache},
+        page::{self, DirectMap, PAGE_SIZE},
+        report,
+        spinlock::{lock_class, SpinLock},
+        CStr,
+    },
+    zspage::{Zspage, CLASSES, CLASS_TABLE, DESCRIPTOR_ALIGN, DESCRIPTOR_SIZES},
+};
+use core::{pin::Pin, ptr};
+
+/// A pool.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Pool {
+    /// Tells the zspages of this pool from those of another.
+    number: u16,
+    direct_map: DirectMap,
+    /// Pages of all zspages.
+    pages: AtomicU64,
+    descriptors: DescriptorCaches,
+    #[pin]
+    classes: [Class; CLASSES],
+    #[pin]
+    bounce: SpinLock<BounceBuffers>,
+}
+
+impl Backend for Pool {
+    const TYPE: &'static CStr = c_str!("rsmalloc");
+    const SLEEP_MAPPED: bool = true;
+    const SUPPORTS_MOVABLE: bool = false;
+
+    fn new(_name: &CStr) -> impl PinInit<Self, Error> {
+        static POOLS_MADE: AtomicU16 = AtomicU16::new(0);
+        let pool_number = POOLS_MADE.fetch_add(1, Ordering::Relaxed);
+        try_pin_init!(Self {
+            number: pool_number,
+            direct_map: DirectMap::new().ok_or(Error::NoMemory)?,
+            pages: AtomicU64::new(0),
+            descriptors: DescriptorCaches::new(pool_number)?,
+            classes <- pin_init_array_from_fn(|_| Class::new()),
+            bounce <- SpinLock::new(
+                BounceBuffers::with_reserve(page::possible_cpus())?,
+                lock_class!("rsmalloc_bounce"),
+            ),
+        }? Error)
+    }
+
+    #[inline]
+    fn malloc(&self, size: usize, gfp: Gfp) -> Result<Handle, Error> {
+        let index = CLASS_TABLE.index_for(size).ok_or(match size {
+            0 => Error::EmptyObject,
+            _ => Error::ObjectTooLarge,
+        })?;
+        let class = &self.classes[index as usize];
+        if let Some((zspage, slot)) = class.take_slot() {
+            return Ok(zspage.handle(slot));
+        }
+        let zspage = self.new_zspage(index, gfp)?;
+        class.insert(zspage);
+        Ok(zspage.handle(0))
+    }
+
+    #[inline]
+    unsafe fn free(&self, handle: Handle) {
+        // SAFETY: The caller promises that the handle is valid.
+        let zspage = unsafe { Zspage::of(handle) };
+        let freed = match self.classes.get(zspage.class() as usize) {
+            Some(class) if zspage.pool() == self.number => class.put_slot(zspage, handle.slot()),
+            _ => {
+                return report::warn(
+                    c_str!("free of a handle of another pool"),
+                    handle.into_raw(),
+                )
+            }
+        };
+        match freed {
+            Freed::InUse => (),
+            Freed::Emptied => self.release(zspage),
+            Freed::NotAllocated => report::warn(c_str!("double free"), handle.into_raw()),
+        }
+    }
+
+    #[inline]
+    unsafe fn map(&self, handle: Handle, mode: MapMode) -> *mut u8 {
+        // SAFETY: The caller promises that the handle is valid.
+        let zspage = unsafe { Zspage::of(handle) };
+        zspage.lock().read_lock();
+        let range = zspage.range(handle.slot());
+        if zspage.is_adjacent(range) {
+            self.direct_map
+                .address(zspage.pfn(range.page))
+                .wrapping_add(range.offset)
+        } else {
+            self.map_bounced(zspage, handle, mode)
+        }
+    }
+
+    #[inline]
+    unsafe fn unmap(&self, handle: Handle) {
+        // SAFETY: The caller promises that the handle is valid.
+        let zspage = unsafe { Zspage::of(handle) };
+        // The mapping has kept the pages in place: the answer is the one that `map` had.
+        if !zspage.is_adjacent(zspage.range(handle.slot())) {
+            self.unmap_bounced(zspage, handle);
+        }
+        zspage.lock().read_unlock();
+    }
+
+    #[inline]
+    fn total_pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
+    }
+}
+
+impl Pool {
+    /// Walks all that can be reached from here, and panics at the first invariant that does not
+    /// hold.
+    pub(crate) fn validate(&self) {
+        for (index, class) in self.classes.iter().enumerate() {
+            class.validate(|zspage| {
+                assert_eq!(zspage.class() as usize, index);
+                assert_eq!(zspage.pool(), self.number);
+            });
+        }
+    }
+
+    /// Allocates a zspage of which slot 0 is taken.
+    #[cold]
+    fn new_zspage(&self, class: u8, gfp: Gfp) -> Result<ObjRef<Zspage>, Error> {
+        let count = CLASS_TABLE.class(class).pages as usize;
+        let descriptor = self
+            .descriptors
+            .for_pages(count)
+            .alloc(gfp.for_metadata())
+            .ok_or(Error::NoMemory)?;
+        let mut pages = [PackedPfn::new(0); MAX_PAGES];
+        let pages = &mut pages[..count];
+        if let Err(error) = alloc_pages(pages, gfp) {
+            // SAFETY: The descriptor was just allocated from this cache, and nobody knows of it.
+            unsafe { self.descriptors.for_pages(count).free(descriptor) };
+            return Err(error);
+        }
+        self.pages.fetch_add(count as u64, Ordering::Relaxed);
+        // SAFETY: The memory is what the cache for this number of pages gives, and there are as
+        // many pages as the class wants.
+        Ok(unsafe { Zspage::init(descriptor, self.number, class, pages) })
+    }
+
+    /// Gives back the pages and the descriptor of a zspage that has lost its last object.
+    #[cold]
+    fn release(&self, zspage: ObjRef<Zspage>) {
+        if !zspage.lock().is_idle() {
+            // Losing the pages is better than giving away memory that somebody is using.
+            let handle = zspage.handle(0).into_raw();
+            return report::warn(c_str!("free of an object that is mapped"), handle);
+        }
+        let count = zspage.geometry().pages as usize;
+        for index in 0..count {
+            // SAFETY: The zspage is off its list, no object is left in it and nobody has one
+            // mapped: nobody but us can reach its pages.
+            unsafe { free_page(zspage.pfn(index)) };
+        }
+        self.pages.fetch_sub(count as u64, Ordering::Relaxed);
+        // SAFETY: The descriptor came from this cache, and is not used after this, for the same
+        // reason.
+        unsafe { self.descriptors.for_pages(count).free(zspage.as_ptr()) };
+    }
+
+    /// Copies an object into a bounce buffer. Returns a null pointer if there is none, which is
+    /// after more mappings at once than there are CPUs, and without memory.
+    #[cold]
+    fn map_bounced(&self, zspage: ObjRef<Zspage>, handle: Handle, mode: MapMode) -> *mut u8 {
+        let reserved = self.bounce.lock().take(handle, mode);
+        let Some(buffer) = reserved.or_else(|| {
+            let buffer = Buffer::alloc(false, Gfp::NOWAIT)?;
+            self.bounce.lock().add(buffer, handle, mode);
+            Some(buffer)
+        }) else {
+            zspage.lock().read_unlock();
+            report::warn(c_str!("no bounce buffer for a mapping"), handle.into_raw());
+            return ptr::null_mut();
+        };
+        let address = self.direct_map.address(buffer.pfn());
+        if mode != MapMode::WriteOnly {
+            let [head, tail] = self.halves(zspage, zspage.range(handle.slot()));
+            // SAFETY: The object's pages stay while the zspage is locked, and the buffer is a page
+            // of ours; an object is not larger than a page.
+            unsafe {
+                copy(head.start, address, head.len);
+                copy(tail.start, address.wrapping_add(head.len), tail.len);
+            }
+        }
+        address
+    }
+
+    /// Ends a mapping by [`Pool::map_bounced`], and copies the buffer back if it was for writing.
+    #[cold]
+    fn unmap_bounced(&self, zspage: ObjRef<Zspage>, handle: Handle) {
+        let ended = self.bounce.lock().end(handle);
+        match ended {
+            Ended::Done => (),
+            Ended::WriteBack(buffer) => {
+                let address = self.direct_map.address(buffer.pfn());
+                let [head, tail] = self.halves(zspage, zspage.range(handle.slot()));
+                // SAFETY: As in `map_bounced`; the buffer is on no list, so it is ours alone.
+                unsafe {
+                    copy(address, head.start, head.len);
+                    copy(address.wrapping_add(head.len), tail.start, tail.len);
+                }
+                self.bounce.lock().put(buffer);
+            }
+            Ended::NotMapped => {
+                report::warn(
+                    c_str!("unmap of an object that is not mapped"),
+                    handle.into_raw(),
+                );
+            }
+        }
+    }
+
+    /// The two parts of a slot that lies in two pages. The caller holds the zspage's lock.
+    fn halves(&self, zspage: ObjRef<Zspage>, range: SlotRange) -> [Part; 2] {
+        let in_first = PAGE_SIZE - range.offset;
+        let first = self.direct_map.address(zspage.pfn(range.page));
+        [
+            Part {
+                start: first.wrapping_add(range.offset),
+                len: in_first,
+            },
+            Part {
+                start: self.direct_map.address(zspage.pfn(range.page + 1)),
+                len: range.len - in_first,
+            },
+        ]
+    }
+}
+
+/// A part of a slot.
+struct Part {
+    start: *mut u8,
+    len: usize,
+}
+
+#[pinned_drop]
+impl PinnedDrop for Pool {
+    fn drop(self: Pin<&mut Self>) {
+        if cfg!(debug_assertions) {
+            self.validate();
+        }
+        // Full zspages are on no list: there is no way to find what the caller left.
+        if self.total_pages() != 0 {
+            report::warn(c_str!("a pool is destroyed with objects in it"), 0);
+        }
+    }
+}
+
+/// Fills `pages` with newly allocated pages, next to each other if possible: then no object needs a
+/// bounce buffer.
+fn alloc_pages(pages: &mut [PackedPfn], gfp: Gfp) -> Result<(), Error> {
+    if let Some(first) = page::alloc_adjacent(pages.len(), gfp.for_adjacent_pages()) {
+        for (pfn, page) in (first..).zip(&mut *pages) {
+            *page = PackedPfn::new(pfn);
+        }
+    } else {
+        for index in 0..pages.len() {
+            let Some(pfn) = page::alloc(gfp.for_page()) else {
+                for page in &pages[..index] {
+                    // SAFETY: The page was just allocated, and nobody knows of it.
+                    unsafe { page::free(page.get()) };
+                }
+                return Err(Error::NoMemory);
+            };
+            pages[index] = PackedPfn::new(pfn);
+        }
+    }
+    for page in pages {
+        // SAFETY: The page was just allocated.
+        unsafe { page::count_in_zone(page.get(), 1) };
+    }
+    Ok(())
+}
+
+/// Frees a page of a zspage.
+///
+/// # Safety
+///
+/// As for [`page::free`]; the page was counted in its zone.
+unsafe fn free_page(pfn: usize) {
+    // SAFETY: Passed on to the caller.
+    unsafe {
+        page::count_in_zone(pfn, -1);
+        page::free(pfn);
+    }
+}
+
+/// Memory for descriptors, which come in two sizes.
+struct DescriptorCaches {
+    short: SlabCache,
+    long: SlabCache,
+}
+
+const SHORT_DESCRIPTOR: usize = DESCRIPTOR_SIZES[1];
+const LONG_DESCRIPTOR: usize = DESCRIPTOR_SIZES[MAX_PAGES];
+
+impl DescriptorCaches {
+    /// Makes the caches of pool number `pool`.
+    fn new(pool: u16) -> Result<Self, Error> {
+        let cache =
+            |what, size| SlabCache::new(what, pool, size, DESCRIPTOR_ALIGN).ok_or(Error::NoMemory);
+        Ok(Self {
+            short: cache("zspage", SHORT_DESCRIPTOR)?,
+            long: cache("zspage_long", LONG_DESCRIPTOR)?,
+        })
+    }
+
+    /// The cache that descriptors of zspages with `pages` pages come from.
+    fn for_pages(&self, pages: usize) -> &SlabCache {
+        if DESCRIPTOR_SIZES[pages] <= SHORT_DESCRIPTOR {
+            &self.short
+        } else {
+            &self.long
+        }
+    }
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel, as the rest of the module sees it: safe wrappers over its C interfaces.
+//!
+//! Only this directory calls C. The host tests put their own in its place.
+
+pub(crate) mod atomic;
+mod bindings;
+pub(crate) mod gfp;
+pub(crate) mod init;
+pub(crate) mod list;
+pub(crate) mod memory;
+pub(crate) mod page;
+pub(crate) mod report;
+pub(crate) mod spinlock;
+pub(crate) mod zpool;
+
+pub(crate) use kernel::{c_str, str::CStr};
