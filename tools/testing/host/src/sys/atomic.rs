@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0
+
+pub(crate) use std::{
+    hint::spin_loop,
+    sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering},
+};

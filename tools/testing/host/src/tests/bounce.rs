@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bounce buffers: a reserve that is never lost, and buffers that are not reused while somebody may
+//! read them.
+
+use crate::{
+    backend::MapMode::{ReadOnly, WriteOnly},
+    bounce::{BounceBuffers, Buffer, Ended},
+    core::handle::Handle,
+    sys::{
+        gfp::Gfp,
+        machine::{Machine, Memory},
+    },
+};
+
+const A: usize = 0x1000;
+const B: usize = 0x2000;
+
+fn handle(raw: usize) -> Handle {
+    Handle::from_raw(raw)
+}
+
+/// Catches a buffer of the reserve that does not come back, or that is given out twice.
+#[test]
+fn the_reserve_is_kept() {
+    let machine = Machine::new(Memory::Plenty);
+    let mut buffers = BounceBuffers::with_reserve(2).ok().unwrap();
+    machine.set_memory(Memory::Left(0));
+    for _ in 0..3 {
+        let a = buffers.take(handle(A), WriteOnly).unwrap();
+        let b = buffers.take(handle(B), ReadOnly).unwrap();
+        assert!(a.pfn() != b.pfn());
+        assert!(buffers.take(handle(B), ReadOnly).is_none());
+        match buffers.end(handle(A)) {
+            Ended::WriteBack(buffer) => {
+                assert!(buffer == a);
+                buffers.put(buffer);
+            }
+            _ => panic!("nothing to write back"),
+        }
+        assert!(matches!(buffers.end(handle(B)), Ended::Done));
+        assert!(matches!(buffers.end(handle(B)), Ended::NotMapped));
+    }
+}
+
+/// Catches the first of two readers of an object giving back the buffer that the other one still
+/// reads.
+#[test]
+fn readers_of_one_object_do_not_pull_buffers_from_each_other() {
+    let _machine = Machine::new(Memory::Plenty);
+    let mut buffers = BounceBuffers::with_reserve(3).ok().unwrap();
+    let first = buffers.take(handle(A), ReadOnly).unwrap();
+    let second = buffers.take(handle(A), ReadOnly).unwrap();
+    assert!(matches!(buffers.end(handle(A)), Ended::Done));
+    let other = buffers.take(handle(B), ReadOnly).unwrap();
+    assert!(other != first && other != second);
+    assert!(buffers.take(handle(B), ReadOnly).is_none());
+    assert!(matches!(buffers.end(handle(A)), Ended::Done));
+    assert!(buffers.take(handle(A), ReadOnly).is_some());
+    assert!(buffers.take(handle(A), ReadOnly).is_some());
+    for object in [A, A, B] {
+        assert!(matches!(buffers.end(handle(object)), Ended::Done));
+    }
+}
+
+/// Catches a buffer beyond the reserve that is kept, or a page that is lost when there is no memory
+/// for its entry.
+#[test]
+fn extra_buffers_go_after_use() {
+    let machine = Machine::new(Memory::Plenty);
+    let mut buffers = BounceBuffers::with_reserve(1).ok().unwrap();
+    let (pages, objects) = (machine.pages(), machine.objects());
+    for left in 0..2 {
+        machine.set_memory(Memory::Left(left));
+        assert!(Buffer::alloc(false, Gfp::NOWAIT).is_none());
+    }
+    machine.set_memory(Memory::Left(2));
+    let extra = Buffer::alloc(false, Gfp::NOWAIT).unwrap();
+    assert_eq!(
+        (machine.pages(), machine.objects()),
+        (pages + 1, objects + 1)
+    );
+    buffers.add(extra, handle(A), ReadOnly);
+    assert!(matches!(buffers.end(handle(A)), Ended::Done));
+    assert_eq!((machine.pages(), machine.objects()), (pages, objects));
+    assert!(BounceBuffers::with_reserve(1).is_err());
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
+
+mod bounce;
+mod fullness;
+mod handle;
+mod list;
+mod lock;
+mod pool;
+mod size_class;
+mod slots;

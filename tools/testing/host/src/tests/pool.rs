@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The pool, driven as zswap drives it, against a model that knows the contents of every object.
+
+use crate::{
+    backend::{
+        Backend,
+        MapMode::{self, ReadOnly, ReadWrite, WriteOnly},
+    },
+    core::handle::Handle,
+    error::Error,
+    pool::Pool,
+    sys::{
+        gfp::Gfp,
+        init::PinInit,
+        machine::{Machine, Memory},
+        page::{CPUS, PAGE_SIZE},
+    },
+    zspage::CLASS_TABLE,
+};
+use proptest::prelude::*;
+use std::{collections::BTreeMap, pin::Pin};
+
+fn new_pool() -> Result<Pin<Box<Pool>>, Error> {
+    let mut pool = Box::<Pool>::new_uninit();
+    // SAFETY: The place is valid and is pinned before anybody sees it. If this fails, it holds
+    // nothing.
+    unsafe {
+        Pool::new(c"test").__pinned_init(pool.as_mut_ptr())?;
+        Ok(Box::into_pin(pool.assume_init()))
+    }
+}
+
+/// A pool, and what should be in it.
+struct Tester {
+    pool: Pin<Box<Pool>>,
+    objects: BTreeMap<usize, Vec<u8>>,
+    mapped: Vec<(Handle, *mut u8)>,
+}
+
+impl Tester {
+    fn new() -> Self {
+        Self {
+            pool: new_pool().unwrap(),
+            objects: BTreeMap::new(),
+            mapped: Vec::new(),
+        }
+    }
+
+    fn with_mapping<R>(&self, handle: Handle, mode: MapMode, work: impl FnOnce(*mut u8) -> R) -> R {
+        // SAFETY: The handles here are of live objects, and each object is mapped by one test at a
+        // time.
+        unsafe {
+            let address = self.pool.map(handle, mode);
+            assert!(!address.is_null());
+            let result = work(address);
+            self.pool.unmap(handle);
+            result
+        }
+    }
+
+    fn store(&mut self, contents: Vec<u8>) -> Result<Handle, Error> {
+        let handle = self.pool.malloc(contents.len(), Gfp::EVERYTHING)?;
+        // SAFETY: A mapping is valid for the object's size.
+        self.with_mapping(handle, WriteOnly, |address| unsafe {
+            address.copy_from(contents.as_ptr(), contents.len())
+        });
+        assert!(self.objects.insert(handle.into_raw(), contents).is_none());
+        Ok(handle)
+    }
+
+    /// Writes to one byte of an object and leaves the others.
+    fn change(&mut self, handle: Handle, at: usize, byte: u8) {
+        // SAFETY: A mapping is valid for the object's size.
+        self.with_mapping(handle, ReadWrite, |address| unsafe {
+            address.add(at).write(byte)
+        });
+        self.objects.get_mut(&handle.into_raw()).unwrap()[at] = byte;
+    }
+
+    fn check_at(&self, handle: Handle, address: *const u8) {
+        let contents = &self.objects[&handle.into_raw()];
+        // SAFETY: A mapping is valid for the object's size.
+        let found = unsafe { std::slice::from_raw_parts(address, contents.len()) };
+        assert!(
+            found == contents,
+            "an object of {} bytes has changed",
+            contents.len()
+        );
+    }
+
+    fn check(&self, handle: Handle) {
+        self.with_mapping(handle, ReadOnly, |address| self.check_at(handle, address));
+    }
+
+    fn free(&mut self, handle: Handle) {
+        self.objects.remove(&handle.into_raw()).unwrap();
+        // SAFETY: The object is live and not mapped.
+        unsafe { self.pool.free(handle) };
+    }
+
+    /// Maps an object and leaves it mapped.
+    fn hold(&mut self, handle: Handle) {
+        // SAFETY: The object is live, and is not written to while it is held.
+        let address = unsafe { self.pool.map(handle, ReadOnly) };
+        assert!(!address.is_null());
+        self.mapped.push((handle, address));
+    }
+
+    /// Ends a mapping of [`Tester::hold`].
+    fn release(&mut self, index: usize) {
+        let (handle, address) = self.mapped.remove(index);
+        self.check_at(handle, address);
+        // SAFETY: It is mapped.
+        unsafe { self.pool.unmap(handle) };
+    }
+
+    fn is_held(&self, handle: Handle) -> bool {
+        self.mapped.iter().any(|(held, _)| *held == handle)
+    }
+
+    fn nth(&self, index: usize) -> Option<Handle> {
+        let count = self.objects.len().max(1);
+        let raw = self.objects.keys().nth(index % count)?;
+        Some(Handle::from_raw(*raw))
+    }
+
+    /// Everything that must hold at any time.
+    fn validate(&self, machine: &Machine) {
+        self.pool.validate();
+        // Each zspage with an object in it has its pages, and there are no others.
+        let zspages: BTreeMap<usize, &Vec<u8>> = self
+            .objects
+            .iter()
+            .map(|(raw, contents)| (Handle::from_raw(*raw).descriptor(), contents))
+            .collect();
+        let pages: u64 = zspages
+            .values()
+            .map(|contents| {
+                let index = CLASS_TABLE.index_for(contents.len()).unwrap();
+                CLASS_TABLE.class(index).pages as u64
+            })
+            .sum();
+        assert_eq!(self.pool.total_pages(), pages);
+        assert_eq!(machine.counted_in_zone(), pages as isize);
+        for (handle, address) in &self.mapped {
+            self.check_at(*handle, *address);
+        }
+    }
+}
+
+fn contents(size: usize, seed: u8) -> Vec<u8> {
+    (0..size)
+        .map(|i| (i as u8).wrapping_mul(31) ^ (i >> 8) as u8 ^ seed)
+        .collect()
+}
+
+const MEMORIES: [Memory; 3] = [Memory::Plenty, Memory::Fragmented, Memory::PartlyFragmented];
+
+/// Catches an object whose bytes are lost or are another's: every size, in memory that needs no
+/// bounce buffers, in one in which every object over a page boundary needs one, and in one with
+/// both.
+#[test]
+fn every_size_keeps_its_contents() {
+    for memory in MEMORIES {
+        let machine = Machine::new(memory);
+        let mut tester = Tester::new();
+        for size in 1..=PAGE_SIZE {
+            tester.store(contents(size, size as u8)).unwrap();
+            if size % 512 == 0 {
+                tester.validate(&machine);
+                let handles: Vec<usize> = tester.objects.keys().copied().collect();
+                for raw in handles {
+                    tester.check(Handle::from_raw(raw));
+                    tester.free(Handle::from_raw(raw));
+                }
+                assert_eq!(tester.pool.total_pages(), 0);
+            }
+        }
+    }
+}
+
+/// Catches a slot whose first or last byte belongs to a neighbour: all slots of a zspage of each
+/// class, filled to the slot size, whatever the object's own size was.
+#[test]
+fn neighbours_do_not_overlap() {
+    for memory in MEMORIES {
+        let _machine = Machine::new(memory);
+        let mut tester = Tester::new();
+        for size in (16..=PAGE_SIZE).step_by(16) {
+            let class = CLASS_TABLE.class(CLASS_TABLE.index_for(size).unwrap());
+            let len = class.slot_size as usize;
+            let handles: Vec<Handle> = (0..class.slots)
+                .map(|slot| tester.store(contents(len, slot)).unwrap())
+                .collect();
+            handles.iter().for_each(|handle| tester.check(*handle));
+            handles.iter().for_each(|handle| tester.free(*handle));
+        }
+    }
+}
+
+/// Catches a wrong errno, and a request that leaves something behind when it is refused.
+#[test]
+fn bad_sizes_are_refused() {
+    let machine = Machine::new(Memory::Plenty);
+    let pool = new_pool().unwrap();
+    let before = (machine.pages(), machine.objects());
+    assert_eq!(pool.malloc(0, Gfp::EVERYTHING), Err(Error::EmptyObject));
+    for size in [PAGE_SIZE + 1, 2 * PAGE_SIZE, usize::MAX] {
+        assert_eq!(
+            pool.malloc(size, Gfp::EVERYTHING),
+            Err(Error::ObjectTooLarge)
+        );
+    }
+    assert_eq!((machine.pages(), machine.objects()), before);
+    assert_eq!(pool.total_pages(), 0);
+}
+
+/// Catches a leak on any of the ways on which an allocation or the making of a pool can fail.
+#[test]
+fn without_memory_nothing_is_left_behind() {
+    let machine = Machine::new(Memory::Plenty);
+    let mut left = 0;
+    loop {
+        machine.set_memory(Memory::Left(left));
+        match new_pool() {
+            Ok(_) => break,
+            Err(error) => assert_eq!(error, Error::NoMemory),
+        }
+        assert_eq!((machine.pages(), machine.objects()), (0, 0));
+        left += 1;
+    }
+    assert!(left >= 2 * CPUS);
+
+    machine.set_memory(Memory::Plenty);
+    let pool = new_pool().unwrap();
+    let before = (machine.pages(), machine.objects());
+    for size in 1..=PAGE_SIZE {
+        // One allocation for the descriptor, then one that fails for adjacent pages, and so on.
+        machine.set_memory(Memory::Left(size % 2));
+        assert_eq!(pool.malloc(size, Gfp::EVERYTHING), Err(Error::NoMemory));
+        assert_eq!((machine.pages(), machine.objects()), before);
+        pool.validate();
+    }
+}
+
+/// Catches a double free that corrupts the map, and one of a handle that another pool gave out:
+/// each is reported, and the pool goes on.
+#[test]
+fn bad_frees_are_reported() {
+    let machine = Machine::new(Memory::Plenty);
+    let mut tester = Tester::new();
+    let other = new_pool().unwrap();
+    let kept = tester.store(contents(100, 1)).unwrap();
+    let freed = tester.store(contents(100, 2)).unwrap();
+    tester.free(freed);
+    let no_slot = Handle::new(kept.descriptor(), 63);
+    // SAFETY: It is the misuse that is tested. The descriptor is there, because of `kept`.
+    unsafe {
+        tester.pool.free(freed);
+        other.free(kept);
+        tester.pool.free(no_slot);
+    }
+    let report = |what: &str, handle: Handle| (what.to_owned(), handle.into_raw());
+    assert_eq!(
+        machine.complaints(),
+        [
+            report("double free", freed),
+            report("free of a handle of another pool", kept),
+            report("double free", no_slot),
+        ]
+    );
+    tester.check(kept);
+    tester.free(kept);
+    tester.validate(&machine);
+}
+
+/// Catches memory being given away that somebody still reads: it is reported, and lost rather than
+/// reused.
+#[test]
+fn freeing_a_mapped_object_keeps_its_pages() {
+    let machine = Machine::new(Memory::Plenty);
+    let mut tester = Tester::new();
+    let handle = tester.store(contents(3000, 1)).unwrap();
+    tester.hold(handle);
+    let (pages, objects) = (machine.pages(), machine.objects());
+    // SAFETY: It is the misuse that is tested.
+    unsafe { tester.pool.free(handle) };
+    tester.release(0);
+    assert_eq!((machine.pages(), machine.objects()), (pages, objects));
+    drop(tester);
+    let reports = machine.complaints();
+    assert_eq!(
+        reports[0],
+        (
+            "free of an object that is mapped".to_owned(),
+            handle.into_raw()
+        )
+    );
+    assert_eq!(reports[1].0, "a pool is destroyed with objects in it");
+    assert_eq!(reports.len(), 2);
+    machine.forget();
+}
+
+/// Catches new pages being taken while the class has a free slot: a full zspage at the head of a
+/// list must not hide others.
+#[test]
+fn free_slots_are_used_first() {
+    let _machine = Machine::new(Memory::Plenty);
+    let mut tester = Tester::new();
+    let handles: Vec<Handle> = (0..1000)
+        .map(|i| tester.store(contents(700, i as u8)).unwrap())
+        .collect();
+    let full = tester.pool.total_pages();
+    for (i, handle) in handles.iter().enumerate() {
+        if i * 7919 % 1000 < 500 {
+            tester.free(*handle);
+        }
+    }
+    let free = 1000 - tester.objects.len();
+    for i in 0..free {
+        tester.store(contents(700, i as u8)).unwrap();
+        assert!(tester.pool.total_pages() <= full);
+    }
+    let handles: Vec<usize> = tester.objects.keys().copied().collect();
+    handles
+        .into_iter()
+        .for_each(|raw| tester.free(Handle::from_raw(raw)));
+}
+
+/// Catches a buffer that is shared by two mappings: more of them at once than there are CPUs, of
+/// objects that all need a buffer, and of one object several times.
+#[test]
+fn many_mappings_at_once() {
+    for memory in MEMORIES {
+        let machine = Machine::new(memory);
+        let mut tester = Tester::new();
+        let handles: Vec<Handle> = (0..64)
+            .map(|i| tester.store(contents(3000 + i, i as u8)).unwrap())
+            .collect();
+        handles.iter().for_each(|handle| tester.hold(*handle));
+        handles.iter().for_each(|handle| tester.hold(*handle));
+        tester.validate(&machine);
+        for round in 0..tester.mapped.len() {
+            let index = round * 31 % tester.mapped.len();
+            tester.release(index);
+            tester.validate(&machine);
+        }
+        handles.iter().for_each(|handle| tester.free(*handle));
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Store { size: usize, seed: u8 },
+    Change { object: usize, at: usize, byte: u8 },
+    Free { object: usize },
+    Check { object: usize },
+    Hold { object: usize },
+    Release { mapping: usize },
+    Memory(Memory),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let object = any::<usize>();
+    let size = prop_oneof![1..=PAGE_SIZE, 1..200usize, 3000..3700usize, Just(PAGE_SIZE)];
+    prop_oneof![
+        8 => (size, any::<u8>()).prop_map(|(size, seed)| Step::Store { size, seed }),
+        2 => (object, any::<usize>(), any::<u8>())
+            .prop_map(|(object, at, byte)| Step::Change { object, at, byte }),
+        5 => object.prop_map(|object| Step::Free { object }),
+        2 => object.prop_map(|object| Step::Check { object }),
+        2 => object.prop_map(|object| Step::Hold { object }),
+        2 => object.prop_map(|mapping| Step::Release { mapping }),
+        1 => prop_oneof![
+            prop::sample::select(&MEMORIES[..]),
+            (0usize..12).prop_map(Memory::Left)
+        ].prop_map(Step::Memory),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 400 }))]
+
+    /// Catches what the tests above did not think of: any sequence of what zswap may do, with
+    /// memory running out and coming back, the invariants checked after each step, and nothing left
+    /// at the end.
+    #[test]
+    fn any_sequence_keeps_the_invariants(steps in prop::collection::vec(step(), 1..200)) {
+        let machine = Machine::new(Memory::Plenty);
+        let mut tester = Tester::new();
+        for step in steps {
+            match step {
+                Step::Store { size, seed } => match tester.store(contents(size, seed)) {
+                    Ok(_) | Err(Error::NoMemory) => (),
+                    Err(error) => panic!("{error:?}"),
+                },
+                Step::Change { object, at, byte } => if let Some(handle) = tester.nth(object) {
+                    if !tester.is_held(handle) {
+                        let at = at % tester.objects[&handle.into_raw()].len();
+                        tester.change(handle, at, byte);
+                    }
+                },
+                Step::Free { object } => if let Some(handle) = tester.nth(object) {
+                    if !tester.is_held(handle) {
+                        tester.free(handle);
+                    }
+                },
+                Step::Check { object } => if let Some(handle) = tester.nth(object) {
+                    tester.check(handle);
+                },
+                // One mapping is left to the steps that map for a moment, as a CPU has one at a
+                // time.
+                Step::Hold { object } => if let Some(handle) = tester.nth(object) {
+                    if tester.mapped.len() < CPUS - 1 {
+                        tester.hold(handle);
+                    }
+                },
+                Step::Release { mapping } => if !tester.mapped.is_empty() {
+                    tester.release(mapping % tester.mapped.len());
+                },
+                Step::Memory(memory) => machine.set_memory(memory),
+            }
+            tester.validate(&machine);
+        }
+        while !tester.mapped.is_empty() {
+            tester.release(0);
+        }
+        while let Some(handle) = tester.nth(0) {
+            tester.free(handle);
+        }
+        tester.validate(&machine);
+    }
+}
