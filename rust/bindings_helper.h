@@ -5,6 +5,7 @@
  */
 
 #include <linux/gfp.h>
+#include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/zpool.h>
 

@@ -4,10 +4,16 @@
  */
 
 #include <linux/cpumask.h>
+#include <linux/highmem.h>
+#include <linux/lockdep.h>
+#include <linux/migrate.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/preempt.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/vmstat.h>
+#include <linux/workqueue.h>
 
 #include "helpers.h"
 
@@ -42,6 +48,54 @@ struct page *rsmalloc_pfn_to_page(unsigned long pfn)
 	return pfn_to_page(pfn);
 }
 
+bool rsmalloc_page_trylock(struct page *page)
+{
+	return trylock_page(page);
+}
+
+void rsmalloc_page_lock(struct page *page)
+{
+	lock_page(page);
+}
+
+void rsmalloc_page_unlock(struct page *page)
+{
+	unlock_page(page);
+}
+
+void rsmalloc_get_page(struct page *page)
+{
+	get_page(page);
+}
+
+unsigned long rsmalloc_page_private(struct page *page)
+{
+	return page_private(page);
+}
+
+void rsmalloc_set_page_private(struct page *page, unsigned long private)
+{
+	set_page_private(page, private);
+}
+
+/* Empty inline functions in a kernel without compaction. */
+void rsmalloc_set_page_movable(struct page *page,
+			       const struct movable_operations *ops)
+{
+	__SetPageMovable(page, ops);
+}
+
+void rsmalloc_clear_page_movable(struct page *page)
+{
+	__ClearPageMovable(page);
+}
+
+/* With the metadata that KMSAN and memory tagging keep of a page. */
+void rsmalloc_copy_page(struct page *to, struct page *from)
+{
+	copy_highpage(to, from);
+}
+
 /* The kernel has the counter only if it was built with zsmalloc. */
 void rsmalloc_mod_nr_zspages(struct page *page, long nr)
 {
@@ -53,6 +107,26 @@ void rsmalloc_mod_nr_zspages(struct page *page, long nr)
 unsigned int rsmalloc_num_possible_cpus(void)
 {
 	return num_possible_cpus();
+}
+
+void rsmalloc_init_work(struct work_struct *work, work_func_t func)
+{
+	INIT_WORK(work, func);
+}
+
+void rsmalloc_schedule_work(struct work_struct *work)
+{
+	schedule_work(work);
+}
+
+void rsmalloc_preempt_disable(void)
+{
+	preempt_disable();
+}
+
+void rsmalloc_preempt_enable(void)
+{
+	preempt_enable();
 }
 
 void rsmalloc_spin_lock_init(spinlock_t *lock, const char *name,
@@ -78,6 +152,53 @@ void rsmalloc_spin_unlock(spinlock_t *lock)
 {
 	spin_unlock(lock);
 }
+
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+/*
+ * The wait type is that of a raw spinlock: a reader spins, so it may be wanted
+ * wherever one may spin, and a writer may take nothing that sleeps.
+ */
+void rsmalloc_lock_map_init(struct rsmalloc_lock_map *lock, const char *name)
+{
+	lockdep_register_key(&lock->key);
+	lockdep_init_map_wait(&lock->map, name, &lock->key, 0, LD_WAIT_SPIN);
+}
+
+void rsmalloc_lock_map_destroy(struct rsmalloc_lock_map *lock)
+{
+	lockdep_unregister_key(&lock->key);
+}
+
+/* Recursive: a reader is let in whatever other reader is in. */
+void rsmalloc_lock_map_acquire_read(struct rsmalloc_lock_map *lock)
+{
+	lock_acquire_shared_recursive(&lock->map, 0, 0, NULL, _RET_IP_);
+}
+
+void rsmalloc_lock_map_contended(struct rsmalloc_lock_map *lock)
+{
+#ifdef CONFIG_LOCK_STAT
+	lock_contended(&lock->map, _RET_IP_);
+#endif
+}
+
+void rsmalloc_lock_map_read_acquired(struct rsmalloc_lock_map *lock)
+{
+#ifdef CONFIG_LOCK_STAT
+	lock_acquired(&lock->map, _RET_IP_);
+#endif
+}
+
+void rsmalloc_lock_map_write_acquired(struct rsmalloc_lock_map *lock)
+{
+	lock_acquire_exclusive(&lock->map, 0, 1, NULL, _RET_IP_);
+}
+
+void rsmalloc_lock_map_released(struct rsmalloc_lock_map *lock)
+{
+	lock_release(&lock->map, _RET_IP_);
+}
+#endif
 
 /* A macro, which also prints the stack: the caller's mistake is further up. */
 void rsmalloc_warn(const char *what, unsigned long handle)

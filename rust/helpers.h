@@ -5,21 +5,53 @@
 #ifndef RSMALLOC_HELPERS_H
 #define RSMALLOC_HELPERS_H
 
+#include <linux/lockdep_types.h>
 #include <linux/mm_types.h>
 #include <linux/slab.h>
 #include <linux/spinlock_types.h>
+#include <linux/workqueue_types.h>
+
+struct movable_operations;
 
 struct kmem_cache *rsmalloc_cache_create(const char *name, unsigned int size,
 					 unsigned int align);
 unsigned long rsmalloc_direct_map_base(struct page *page);
 unsigned long rsmalloc_page_to_pfn(struct page *page);
 struct page *rsmalloc_pfn_to_page(unsigned long pfn);
+bool rsmalloc_page_trylock(struct page *page);
+void rsmalloc_page_lock(struct page *page);
+void rsmalloc_page_unlock(struct page *page);
+void rsmalloc_get_page(struct page *page);
+unsigned long rsmalloc_page_private(struct page *page);
+void rsmalloc_set_page_private(struct page *page, unsigned long private);
+void rsmalloc_set_page_movable(struct page *page,
+			       const struct movable_operations *ops);
+void rsmalloc_clear_page_movable(struct page *page);
+void rsmalloc_copy_page(struct page *to, struct page *from);
 void rsmalloc_mod_nr_zspages(struct page *page, long nr);
 unsigned int rsmalloc_num_possible_cpus(void);
+void rsmalloc_init_work(struct work_struct *work, work_func_t func);
+void rsmalloc_schedule_work(struct work_struct *work);
+void rsmalloc_preempt_disable(void);
+void rsmalloc_preempt_enable(void);
 void rsmalloc_spin_lock_init(spinlock_t *lock, const char *name,
 			     struct lock_class_key *key);
 void rsmalloc_spin_lock(spinlock_t *lock);
 void rsmalloc_spin_unlock(spinlock_t *lock);
+#ifdef CONFIG_DEBUG_LOCK_ALLOC
+struct rsmalloc_lock_map {
+	struct lock_class_key key;
+	struct lockdep_map map;
+};
+
+void rsmalloc_lock_map_init(struct rsmalloc_lock_map *lock, const char *name);
+void rsmalloc_lock_map_destroy(struct rsmalloc_lock_map *lock);
+void rsmalloc_lock_map_acquire_read(struct rsmalloc_lock_map *lock);
+void rsmalloc_lock_map_contended(struct rsmalloc_lock_map *lock);
+void rsmalloc_lock_map_read_acquired(struct rsmalloc_lock_map *lock);
+void rsmalloc_lock_map_write_acquired(struct rsmalloc_lock_map *lock);
+void rsmalloc_lock_map_released(struct rsmalloc_lock_map *lock);
+#endif
 void rsmalloc_warn(const char *what, unsigned long handle);
 
 #endif

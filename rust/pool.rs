@@ -18,21 +18,25 @@ use crate::{
         size_class::{SlotRange, MAX_PAGES},
     },
     error::Error,
+    lock::ZspageLock,
     sys::{
         atomic::{AtomicU16, AtomicU64, Ordering},
         c_str,
         gfp::Gfp,
         init::{pin_data, pin_init_array_from_fn, pinned_drop, try_pin_init, PinInit},
-        list::ObjRef,
+        list::{List, ObjRef},
+        lockdep::OwnedLockMap,
         memory::{copy, SlabCache},
+        movable,
         page::{self, DirectMap, PAGE_SIZE},
         report,
         spinlock::{lock_class, SpinLock},
+        work::{DeferredWork, HasDeferredWork},
         CStr,
     },
     zspage::{Zspage, CLASSES, CLASS_TABLE, DESCRIPTOR_ALIGN, DESCRIPTOR_SIZES},
 };
-use core::{pin::Pin, ptr};
+use core::{mem::offset_of, pin::Pin, ptr};
 
 /// A pool.
 #[pin_data(PinnedDrop)]
@@ -44,15 +48,43 @@ pub(crate) struct Pool {
     pages: AtomicU64,
     descriptors: DescriptorCaches,
     #[pin]
+    zspage_locks: OwnedLockMap,
+    #[pin]
     classes: [Class; CLASSES],
     #[pin]
     bounce: SpinLock<BounceBuffers>,
+    /// Zspages without objects that still have pages.
+    #[pin]
+    emptied: SpinLock<List<Zspage>>,
+    /// Gives back what is in `emptied`.
+    #[pin]
+    release_emptied: DeferredWork<Pool>,
+}
+
+// SAFETY: That is where the work is, and `drop` flushes it before anything of the pool goes.
+unsafe impl HasDeferredWork for Pool {
+    const WORK_OFFSET: usize = offset_of!(Pool, release_emptied);
+
+    fn run(&self) {
+        loop {
+            let mut emptied = self.emptied.lock();
+            let Some(zspage) = emptied.first() else {
+                break;
+            };
+            emptied.remove(zspage);
+            drop(emptied);
+            // SAFETY: Nobody but `release` puts zspages on that list, and they are nobody else's.
+            let released = unsafe { zspage.release_pages() };
+            self.pages.fetch_sub(released as u64, Ordering::Relaxed);
+            self.free_descriptor(zspage);
+        }
+    }
 }
 
 impl Backend for Pool {
     const TYPE: &'static CStr = c_str!("rsmalloc");
     const SLEEP_MAPPED: bool = true;
-    const SUPPORTS_MOVABLE: bool = false;
+    const SUPPORTS_MOVABLE: bool = movable::SUPPORTED;
 
     fn new(_name: &CStr) -> impl PinInit<Self, Error> {
         static POOLS_MADE: AtomicU16 = AtomicU16::new(0);
@@ -62,11 +94,14 @@ impl Backend for Pool {
             direct_map: DirectMap::new().ok_or(Error::NoMemory)?,
             pages: AtomicU64::new(0),
             descriptors: DescriptorCaches::new(pool_number)?,
+            zspage_locks <- OwnedLockMap::new(c_str!("rsmalloc_zspage")),
             classes <- pin_init_array_from_fn(|_| Class::new()),
             bounce <- SpinLock::new(
                 BounceBuffers::with_reserve(page::possible_cpus())?,
                 lock_class!("rsmalloc_bounce"),
             ),
+            emptied <- SpinLock::new(List::new(), lock_class!("rsmalloc_emptied")),
+            release_emptied <- DeferredWork::new(),
         }? Error)
     }
 
@@ -166,29 +201,43 @@ impl Pool {
             return Err(error);
         }
         self.pages.fetch_add(count as u64, Ordering::Relaxed);
+        let lock = ZspageLock::new(self.zspage_locks.map());
         // SAFETY: The memory is what the cache for this number of pages gives, and there are as
-        // many pages as the class wants.
-        Ok(unsafe { Zspage::init(descriptor, self.number, class, pages) })
+        // many pages as the class wants, all of them new.
+        Ok(unsafe {
+            let zspage = Zspage::init(descriptor, lock, self.number, class, pages);
+            zspage.set_pages_movable();
+            zspage
+        })
     }
 
-    /// Gives back the pages and the descriptor of a zspage that has lost its last object.
+    /// Gives back the pages and the descriptor of a zspage that has lost its last object. If some of
+    /// the pages are locked, because the kernel is just about to move them, it happens later.
     #[cold]
     fn release(&self, zspage: ObjRef<Zspage>) {
-        if !zspage.lock().is_idle() {
+        if zspage.lock().has_readers() {
             // Losing the pages is better than giving away memory that somebody is using.
             let handle = zspage.handle(0).into_raw();
             return report::warn(c_str!("free of an object that is mapped"), handle);
         }
-        let count = zspage.geometry().pages as usize;
-        for index in 0..count {
-            // SAFETY: The zspage is off its list, no object is left in it and nobody has one
-            // mapped: nobody but us can reach its pages.
-            unsafe { free_page(zspage.pfn(index)) };
+        // SAFETY: The zspage is off its list, no object is left in it and nobody has one mapped: it
+        // is ours alone.
+        let released = unsafe { zspage.try_release_pages() };
+        self.pages.fetch_sub(released as u64, Ordering::Relaxed);
+        if released == zspage.geometry().pages as usize {
+            self.free_descriptor(zspage);
+        } else {
+            self.emptied.lock().push_front(zspage);
+            self.release_emptied.schedule();
         }
-        self.pages.fetch_sub(count as u64, Ordering::Relaxed);
-        // SAFETY: The descriptor came from this cache, and is not used after this, for the same
-        // reason.
-        unsafe { self.descriptors.for_pages(count).free(zspage.as_ptr()) };
+    }
+
+    /// Frees the descriptor of a zspage that has no page left.
+    fn free_descriptor(&self, zspage: ObjRef<Zspage>) {
+        let pages = zspage.geometry().pages as usize;
+        // SAFETY: The descriptor came from this cache. No handle is left of it, and no page that leads
+        // to it.
+        unsafe { self.descriptors.for_pages(pages).free(zspage.as_ptr()) };
     }
 
     /// Copies an object into a bounce buffer. Returns a null pointer if there is none, which is
@@ -269,6 +318,7 @@ struct Part {
 #[pinned_drop]
 impl PinnedDrop for Pool {
     fn drop(self: Pin<&mut Self>) {
+        self.release_emptied.flush();
         if cfg!(debug_assertions) {
             self.validate();
         }
@@ -303,19 +353,6 @@ fn alloc_pages(pages: &mut [PackedPfn], gfp: Gfp) -> Result<(), Error> {
         unsafe { page::count_in_zone(page.get(), 1) };
     }
     Ok(())
-}
-
-/// Frees a page of a zspage.
-///
-/// # Safety
-///
-/// As for [`page::free`]; the page was counted in its zone.
-unsafe fn free_page(pfn: usize) {
-    // SAFETY: Passed on to the caller.
-    unsafe {
-        page::count_in_zone(pfn, -1);
-        page::free(pfn);
-    }
 }
 
 /// Memory for descriptors, which come in two sizes.

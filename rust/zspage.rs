@@ -14,7 +14,8 @@ use crate::{
     lock::ZspageLock,
     sys::{
         list::{Linked, Links, ObjRef, WithTail},
-        page::PAGE_SIZE,
+        movable::{Busy, LockedPage, PageOwner},
+        page::{self, PAGE_SIZE},
     },
 };
 use core::{
@@ -52,12 +53,17 @@ pub(crate) const DESCRIPTOR_ALIGN: usize = MAX_SLOTS;
 /// |---|---|
 /// | `class`, `pool` | nothing: they never change |
 /// | `used`, `slots`, `links` | the class lock |
-/// | page frame numbers | `lock` |
+/// | page frame numbers | `lock`: read by readers, written by writers |
 ///
 /// A descriptor lives as long as one of its slots is in use: whoever has a handle may use it, and a
-/// zspage on a list of its class may be used under the class lock. The free of the last object
-/// takes the zspage off its list under the class lock; from then on it belongs to that one thread,
-/// which frees it.
+/// zspage on a list of its class may be used under the class lock. It also lives as long as it has a
+/// movable page: whoever holds the page lock of one may use it.
+///
+/// The free of the last object takes the zspage off its list under the class lock; from then on it
+/// belongs to that one thread. Page by page it takes the page lock, makes the page unmovable and gives
+/// it back. A page whose lock somebody else holds is left to [`Pool`](crate::pool::Pool)'s deferred
+/// work, which waits for it: so a page that is being moved when the zspage loses its last object
+/// is moved first, and what is given back is the page that took its place. The descriptor goes last.
 #[repr(C)]
 pub(crate) struct Zspage {
     lock: ZspageLock,
@@ -90,7 +96,7 @@ impl Linked for Zspage {
 }
 
 impl Zspage {
-    /// Makes a zspage of pool number `pool` and class `class`, whose pages are `pfns`. Its slot 0
+    /// Makes a zspage with lock `lock`, of pool number `pool` and class `class`, whose pages are `pfns`. Its slot 0
     /// is taken, the others are free.
     ///
     /// # Safety
@@ -99,6 +105,7 @@ impl Zspage {
     /// caller's, and `pfns` yields `n` numbers, `n` being the number of pages of the class.
     pub(crate) unsafe fn init(
         memory: NonNull<u8>,
+        lock: ZspageLock,
         pool: u16,
         class: u8,
         pfns: &[PackedPfn],
@@ -111,7 +118,7 @@ impl Zspage {
         // pointer.
         unsafe {
             zspage.as_ptr().write(Self {
-                lock: ZspageLock::new(),
+                lock,
                 class,
                 used: Cell::new(1),
                 pool,
@@ -208,6 +215,26 @@ impl Zspage {
     }
 }
 
+impl PageOwner for Zspage {
+    /// Fails if an object is mapped or another page is being moved.
+    ///
+    /// Nothing but mappings is excluded: allocating and freeing slots touches neither the pages nor
+    /// the page array, and no handle names a page.
+    fn move_page(zspage: ObjRef<Self>, from: usize, to: usize) -> Result<(), Busy> {
+        let _writer = zspage.lock.try_write().ok_or(Busy)?;
+        let place = zspage
+            .tail()
+            .iter()
+            .find(|place| place.get() == PackedPfn::new(from))
+            .ok_or(Busy)?;
+        // SAFETY: The pages are locked, so they stay. Nobody has the zspage locked as a reader, so nobody
+        // accesses `from`, and nobody knows of `to` yet.
+        unsafe { page::copy(from, to) };
+        place.set(PackedPfn::new(to));
+        Ok(())
+    }
+}
+
 impl ObjRef<Zspage> {
     /// The handle of slot `slot`.
     #[inline]
@@ -222,9 +249,99 @@ impl ObjRef<Zspage> {
         !range.crosses(PAGE_SIZE) || self.pfn(range.page) + 1 == self.pfn(range.page + 1)
     }
 
+    /// Lets the kernel move the pages.
+    ///
+    /// # Safety
+    ///
+    /// The pages are new, and so far known to the caller alone.
+    pub(crate) unsafe fn set_pages_movable(self) {
+        for place in self.tail() {
+            // SAFETY: The page is allocated. It stays, and the descriptor lives, until
+            // `release_page` has made it, or what took its place, unmovable.
+            unsafe { LockedPage::lock(place.get().get()).set_movable(self) };
+        }
+    }
+
+    /// Gives back the pages that nobody has locked, and returns their number. Does not sleep.
+    ///
+    /// # Safety
+    ///
+    /// The zspage belongs to the caller: it is on no list and no object is left in it.
+    pub(crate) unsafe fn try_release_pages(self) -> usize {
+        // A reader keeps the pages from being moved: those that are locked are still the zspage's.
+        let _reader = self.lock().read();
+        let mut released = 0;
+        for place in self.tail() {
+            // SAFETY: The page is the zspage's, so it is allocated.
+            if let Some(page) = unsafe { LockedPage::try_lock(place.get().get()) } {
+                // SAFETY: The caller owns the zspage.
+                unsafe { release_page(place, page) };
+                released += 1;
+            }
+        }
+        released
+    }
+
+    /// Gives back the pages that [`Self::try_release_pages`] left, and returns their number. Sleeps
+    /// until nobody has them locked.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::try_release_pages`].
+    pub(crate) unsafe fn release_pages(self) -> usize {
+        let mut released = 0;
+        for place in self.tail() {
+            while let Some(pfn) = self.get_page(place) {
+                // SAFETY: The page is allocated: `get_page` has taken a reference.
+                let page = unsafe { LockedPage::lock(pfn) };
+                let reader = self.lock().read();
+                if place.get() == PackedPfn::new(pfn) {
+                    // SAFETY: The caller owns the zspage.
+                    unsafe { release_page(place, page) };
+                    released += 1;
+                } else {
+                    drop(page);
+                }
+                drop(reader);
+                // SAFETY: It is the reference of `get_page`.
+                unsafe { page::free(pfn) };
+            }
+        }
+        released
+    }
+
+    /// Takes a reference to the page in `place`, if there is one.
+    fn get_page(self, place: &Cell<PackedPfn>) -> Option<usize> {
+        let _reader = self.lock().read();
+        if place.get() == PackedPfn::NONE {
+            return None;
+        }
+        let pfn = place.get().get();
+        // SAFETY: The page is the zspage's, so it is allocated.
+        unsafe { page::get(pfn) };
+        Some(pfn)
+    }
+
     /// The page frame number of page `index`. The caller holds `lock` or owns the zspage.
     #[inline]
     pub(crate) fn pfn(self, index: usize) -> usize {
         self.tail()[index].get().get()
+    }
+}
+
+/// Gives back the page in `place`, which is locked as `page`.
+///
+/// # Safety
+///
+/// The page's zspage belongs to the caller, who holds its lock as a reader; no object is left in it.
+unsafe fn release_page(place: &Cell<PackedPfn>, page: LockedPage) {
+    let pfn = place.replace(PackedPfn::NONE).get();
+    page.clear_movable();
+    drop(page);
+    // SAFETY: Nobody can reach the page now. If the kernel has isolated it, it has a reference of its
+    // own.
+    unsafe {
+        page::count_in_zone(pfn, -1);
+        page::free(pfn);
     }
 }

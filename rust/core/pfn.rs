@@ -16,6 +16,13 @@ pub(crate) struct PackedPfn {
 }
 
 impl PackedPfn {
+    /// Stands for no page. No page has this number: it would be the last of the physical address
+    /// space, where there is no memory.
+    pub(crate) const NONE: Self = Self {
+        low: u32::MAX,
+        high: u8::MAX,
+    };
+
     /// Packs `pfn`.
     ///
     /// The caller has made sure that it has at most [`PFN_BITS`] bits; more are cut off.

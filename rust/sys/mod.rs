@@ -9,10 +9,14 @@ mod bindings;
 pub(crate) mod gfp;
 pub(crate) mod init;
 pub(crate) mod list;
+pub(crate) mod lockdep;
 pub(crate) mod memory;
+pub(crate) mod movable;
 pub(crate) mod page;
+pub(crate) mod preempt;
 pub(crate) mod report;
 pub(crate) mod spinlock;
+pub(crate) mod work;
 pub(crate) mod zpool;
 
 pub(crate) use kernel::{c_str, str::CStr};

@@ -46,9 +46,16 @@ fn alloc_block(order: u32, gfp: Gfp) -> Option<NonNull<bindings::page>> {
     NonNull::new(unsafe { bindings::alloc_pages(gfp.as_raw(), order) })
 }
 
-fn pfn_of(page: NonNull<bindings::page>) -> usize {
+/// The number of a page.
+pub(super) fn pfn_of(page: NonNull<bindings::page>) -> usize {
     // SAFETY: The page is a valid one.
     unsafe { bindings::rsmalloc_page_to_pfn(page.as_ptr()) }
+}
+
+/// The page with number `pfn`, which is one that the kernel has given out.
+pub(super) fn from_pfn(pfn: usize) -> NonNull<bindings::page> {
+    // SAFETY: It only calculates the place of the page's `struct page`, which is not at address 0.
+    unsafe { NonNull::new_unchecked(bindings::rsmalloc_pfn_to_page(pfn)) }
 }
 
 /// Allocates one page, and returns its number.
@@ -75,14 +82,34 @@ pub(crate) fn alloc_adjacent(count: usize, gfp: Gfp) -> Option<usize> {
     Some(first)
 }
 
-/// Frees a page. Does not sleep.
+/// Takes another reference to a page, to be dropped with [`free`].
+///
+/// # Safety
+///
+/// The page is allocated.
+pub(crate) unsafe fn get(pfn: usize) {
+    // SAFETY: The page is allocated.
+    unsafe { bindings::rsmalloc_get_page(from_pfn(pfn).as_ptr()) };
+}
+
+/// Copies a whole page, and what the kernel keeps beside it.
+///
+/// # Safety
+///
+/// Both pages are allocated, and nobody writes to `from` or uses `to`.
+pub(crate) unsafe fn copy(from: usize, to: usize) {
+    // SAFETY: The pages are allocated.
+    unsafe { bindings::rsmalloc_copy_page(from_pfn(to).as_ptr(), from_pfn(from).as_ptr()) };
+}
+
+/// Drops a reference to a page, which frees it unless the kernel has another. Does not sleep.
 ///
 /// # Safety
 ///
 /// The page came from this module's functions, and is not used any more.
 pub(crate) unsafe fn free(pfn: usize) {
     // SAFETY: The caller answers for the page.
-    unsafe { bindings::__free_pages(bindings::rsmalloc_pfn_to_page(pfn), 0) };
+    unsafe { bindings::__free_pages(from_pfn(pfn).as_ptr(), 0) };
 }
 
 /// Adds `delta` to the counter of compressed-memory pages (`nr_zspages`) of the zone that page
@@ -93,7 +120,7 @@ pub(crate) unsafe fn free(pfn: usize) {
 /// The page is allocated.
 pub(crate) unsafe fn count_in_zone(pfn: usize, delta: isize) {
     // SAFETY: The page is a valid one.
-    unsafe { bindings::rsmalloc_mod_nr_zspages(bindings::rsmalloc_pfn_to_page(pfn), delta) };
+    unsafe { bindings::rsmalloc_mod_nr_zspages(from_pfn(pfn).as_ptr(), delta) };
 }
 
 /// The number of CPUs that the machine can have.

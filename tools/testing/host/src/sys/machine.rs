@@ -2,11 +2,12 @@
 
 //! A machine's memory, and its complaints.
 
-use super::page::PAGE_SIZE;
+use super::{movable::Busy, page::PAGE_SIZE};
 use std::{
     alloc::{alloc_zeroed, dealloc, Layout},
     cell::RefCell,
     collections::BTreeMap,
+    rc::Rc,
 };
 
 /// How the machine's memory is at the moment.
@@ -22,18 +23,30 @@ pub(crate) enum Memory {
     Left(usize),
 }
 
+/// Moves what is in one page to another.
+type MovePage = Rc<dyn Fn(usize, usize) -> Result<(), Busy>>;
+
+/// What the kernel knows of a page.
+#[derive(Clone, Default)]
+struct Page {
+    references: usize,
+    locked: bool,
+    isolated: bool,
+    owner: Option<MovePage>,
+}
+
 /// What the machine has handed out.
 struct State {
     memory: Memory,
     arena: *mut u8,
-    /// For each page of the arena, whether it is allocated.
-    allocated: Vec<bool>,
+    frames: Vec<Page>,
     /// The page after the last that was looked at.
     next: usize,
     pages: usize,
     counted_in_zone: isize,
     objects: BTreeMap<usize, Layout>,
     complaints: Vec<(String, usize)>,
+    work: Vec<Box<dyn FnOnce()>>,
 }
 
 const ARENA_PAGES: usize = 4096;
@@ -64,12 +77,13 @@ impl Machine {
                 memory,
                 // SAFETY: The size is not 0.
                 arena: unsafe { alloc_zeroed(arena_layout()) },
-                allocated: vec![false; ARENA_PAGES],
+                frames: vec![Page::default(); ARENA_PAGES],
                 next: 0,
                 pages: 0,
                 counted_in_zone: 0,
                 objects: BTreeMap::new(),
                 complaints: Vec::new(),
+                work: Vec::new(),
             })
         });
         Self(())
@@ -92,6 +106,51 @@ impl Machine {
     /// Other memory handed out and not given back, in pieces.
     pub(crate) fn objects(&self) -> usize {
         with(|state| state.objects.len())
+    }
+
+    /// The pages that can be moved.
+    pub(crate) fn movable_pages(&self) -> Vec<usize> {
+        with(|state| {
+            let movable = |page: &Page| page.owner.is_some() && !page.locked && !page.isolated;
+            (0..ARENA_PAGES)
+                .filter(|i| movable(&state.frames[*i]))
+                .map(|i| FIRST_PFN + i)
+                .collect()
+        })
+    }
+
+    /// Isolates a movable page, as `isolate_movable_page()` of mm/migrate.c does.
+    pub(crate) fn isolate(&self, pfn: usize) {
+        get_page(pfn);
+        with_page(pfn, |page| {
+            assert!(!page.isolated);
+            page.isolated = true;
+        });
+    }
+
+    /// Locks an isolated page, to move it. Whoever waits for the lock has it moved.
+    pub(crate) fn start_migration(&self, pfn: usize) {
+        assert!(lock_page(pfn));
+    }
+
+    /// Moves a page of [`Machine::start_migration`]; false if its owner did not want that.
+    pub(crate) fn finish_migration(&self, pfn: usize) -> bool {
+        finish_migration(pfn)
+    }
+
+    /// Whether there is work that was put off.
+    pub(crate) fn has_work(&self) -> bool {
+        with(|state| !state.work.is_empty())
+    }
+
+    /// Does the work that was put off.
+    pub(crate) fn run_work(&self) {
+        run_work();
+    }
+
+    /// Whether somebody is moving the page.
+    pub(crate) fn is_migrating(&self, pfn: usize) -> bool {
+        with(|state| state.frames[pfn - FIRST_PFN].locked)
     }
 
     /// Ends the test without looking for what was not given back.
@@ -156,8 +215,13 @@ pub(super) fn alloc_pages(count: usize) -> Option<usize> {
             let start = state.next + stride - 1;
             for first in start..ARENA_PAGES - count {
                 let range = first..first + count;
-                if state.allocated[range.clone()].iter().all(|taken| !taken) {
-                    state.allocated[range].fill(true);
+                if state.frames[range.clone()]
+                    .iter()
+                    .all(|page| page.references == 0)
+                {
+                    state.frames[range]
+                        .iter_mut()
+                        .for_each(|page| page.references = 1);
                     state.next = first + count;
                     state.pages += count;
                     return Some(FIRST_PFN + first);
@@ -169,11 +233,22 @@ pub(super) fn alloc_pages(count: usize) -> Option<usize> {
     })
 }
 
+pub(super) fn get_page(pfn: usize) {
+    with_page(pfn, |page| page.references += 1);
+}
+
+/// Drops a reference, and with the last one the page.
 pub(super) fn free_page(pfn: usize) {
+    with_page(pfn, |page| page.references -= 1);
     with(|state| {
-        let taken = &mut state.allocated[pfn - FIRST_PFN];
-        assert!(*taken, "page {pfn} freed twice");
-        *taken = false;
+        let page = &state.frames[pfn - FIRST_PFN];
+        if page.references > 0 {
+            return;
+        }
+        assert!(
+            !page.locked && !page.isolated && page.owner.is_none(),
+            "bad page state"
+        );
         state.pages -= 1;
         // What reads a page after its free finds this.
         // SAFETY: The page is in the arena, and nobody may use it now.
@@ -186,10 +261,75 @@ pub(super) fn free_page(pfn: usize) {
     });
 }
 
+fn with_page<R>(pfn: usize, work: impl FnOnce(&mut Page) -> R) -> R {
+    with(|state| {
+        let page = &mut state.frames[pfn - FIRST_PFN];
+        assert!(page.references > 0, "page {pfn} is used, but not allocated");
+        work(page)
+    })
+}
+
+/// Locks a page; false if it is locked.
+pub(super) fn lock_page(pfn: usize) -> bool {
+    with_page(pfn, |page| !std::mem::replace(&mut page.locked, true))
+}
+
+pub(super) fn unlock_page(pfn: usize) {
+    with_page(pfn, |page| {
+        assert!(page.locked, "page {pfn} is unlocked, but not locked");
+        page.locked = false;
+    });
+}
+
+pub(super) fn set_movable(pfn: usize, owner: Option<MovePage>) {
+    with_page(pfn, |page| {
+        assert!(
+            page.locked,
+            "page {pfn} changes its owner, but is not locked"
+        );
+        page.owner = owner;
+    });
+}
+
+/// Finishes a [`Machine::start_migration`].
+pub(super) fn finish_migration(pfn: usize) -> bool {
+    let Some(to) = alloc_pages(1) else {
+        abandon_migration(pfn);
+        return false;
+    };
+    lock_page(to);
+    let owner = with_page(pfn, |page| page.owner.clone());
+    // As in `migrate_movable_ops_page()` of mm/migrate.c. A page that its owner has released meanwhile
+    // counts as moved.
+    let moved = match owner {
+        Some(move_page) => move_page(pfn, to).is_ok(),
+        None => true,
+    };
+    let owner = with_page(pfn, |page| if moved { page.owner.take() } else { None });
+    if owner.is_some() {
+        set_movable(to, owner);
+        get_page(to);
+        count_in_zone(to, 1);
+        count_in_zone(pfn, -1);
+        free_page(pfn);
+    }
+    unlock_page(to);
+    free_page(to);
+    abandon_migration(pfn);
+    moved
+}
+
+/// Unlocks a page that was isolated, and puts it back.
+fn abandon_migration(pfn: usize) {
+    with_page(pfn, |page| page.isolated = false);
+    unlock_page(pfn);
+    free_page(pfn);
+}
+
 pub(super) fn count_in_zone(pfn: usize, delta: isize) {
     with(|state| {
         assert!(
-            state.allocated[pfn - FIRST_PFN],
+            state.frames[pfn - FIRST_PFN].references > 0,
             "page {pfn} counted, but not allocated"
         );
         state.counted_in_zone += delta;
@@ -220,6 +360,15 @@ pub(super) fn free_object(object: *mut u8) {
         // SAFETY: It was allocated with this layout, and is not used any more.
         unsafe { dealloc(object, layout) };
     });
+}
+
+pub(super) fn add_work(work: Box<dyn FnOnce()>) {
+    with(|state| state.work.push(work));
+}
+
+pub(super) fn run_work() {
+    let work = with(|state| std::mem::take(&mut state.work));
+    work.into_iter().for_each(|work| work());
 }
 
 pub(super) fn complain(what: &str, handle: usize) {

@@ -10,11 +10,15 @@ pub(crate) mod gfp;
 pub(crate) mod init;
 #[path = "../../../../../rust/sys/list.rs"]
 pub(crate) mod list;
+pub(crate) mod lockdep;
 pub(crate) mod machine;
 pub(crate) mod memory;
+pub(crate) mod movable;
 pub(crate) mod page;
+pub(crate) mod preempt;
 pub(crate) mod report;
 pub(crate) mod spinlock;
+pub(crate) mod work;
 
 pub(crate) use std::ffi::CStr;
 

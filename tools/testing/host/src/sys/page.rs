@@ -48,6 +48,25 @@ pub(crate) fn alloc_adjacent(count: usize, gfp: Gfp) -> Option<usize> {
 /// # Safety
 ///
 /// As for the kernel's.
+pub(crate) unsafe fn get(pfn: usize) {
+    machine::get_page(pfn);
+}
+
+/// # Safety
+///
+/// As for the kernel's.
+pub(crate) unsafe fn copy(from: usize, to: usize) {
+    let map = DirectMap::new().unwrap();
+    // SAFETY: Both are pages of the arena.
+    unsafe {
+        map.address(to)
+            .copy_from_nonoverlapping(map.address(from), PAGE_SIZE)
+    };
+}
+
+/// # Safety
+///
+/// As for the kernel's.
 pub(crate) unsafe fn free(pfn: usize) {
     machine::free_page(pfn);
 }

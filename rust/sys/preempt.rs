@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Preemption.
+
+use super::bindings;
+use core::marker::PhantomData;
+
+/// Keeps preemption off for this task while it lives.
+pub(crate) struct PreemptionOff(PhantomData<*mut ()>);
+
+impl PreemptionOff {
+    /// Turns preemption off. It nests.
+    pub(crate) fn new() -> Self {
+        // SAFETY: It is turned on again in `drop`, by the same task, since this type is not `Send`.
+        unsafe { bindings::rsmalloc_preempt_disable() };
+        Self(PhantomData)
+    }
+}
+
+impl Drop for PreemptionOff {
+    fn drop(&mut self) {
+        // SAFETY: It was turned off in `new`.
+        unsafe { bindings::rsmalloc_preempt_enable() };
+    }
+}

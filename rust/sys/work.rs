@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Work that an object puts off until it may sleep.
+
+use super::{
+    bindings,
+    init::{pin_data, pin_init, pinned_drop, PinInit},
+};
+use core::{marker::PhantomData, pin::Pin};
+use kernel::types::Opaque;
+
+/// An object with a [`DeferredWork`] in it.
+///
+/// # Safety
+///
+/// `WORK_OFFSET` is the offset of the object's `DeferredWork<Self>`, which is dropped, or
+/// [flushed](DeferredWork::flush) for the last time, before anything that `run` uses.
+pub(crate) unsafe trait HasDeferredWork: Sync + Sized {
+    /// Bytes from the beginning of the object to its work.
+    const WORK_OFFSET: usize;
+
+    /// Does the work. Called in process context; may sleep.
+    fn run(&self);
+}
+
+/// Work of a `T`, for the kernel's workqueue.
+#[pin_data(PinnedDrop)]
+pub(crate) struct DeferredWork<T: HasDeferredWork> {
+    #[pin]
+    work: Opaque<bindings::work_struct>,
+    _owner: PhantomData<fn(&T)>,
+}
+
+// SAFETY: A work item may be used by any task.
+unsafe impl<T: HasDeferredWork> Send for DeferredWork<T> {}
+
+// SAFETY: A work item does its own locking.
+unsafe impl<T: HasDeferredWork> Sync for DeferredWork<T> {}
+
+impl<T: HasDeferredWork> DeferredWork<T> {
+    /// Makes work that is not wanted yet.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            // SAFETY: The slot is valid for writing and pinned.
+            work <- Opaque::ffi_init(|slot| unsafe {
+                bindings::rsmalloc_init_work(slot, Some(Self::call))
+            }),
+            _owner: PhantomData,
+        })
+    }
+
+    /// Has the work done soon. Does not sleep.
+    pub(crate) fn schedule(&self) {
+        // SAFETY: The work was initialised by `new`.
+        unsafe { bindings::rsmalloc_schedule_work(self.work.get()) };
+    }
+
+    /// Waits until work that was scheduled is done. Sleeps.
+    pub(crate) fn flush(&self) {
+        // SAFETY: The work was initialised by `new`.
+        unsafe { bindings::flush_work(self.work.get()) };
+    }
+
+    /// # Safety
+    ///
+    /// `work` is the work of a `T`.
+    unsafe extern "C" fn call(work: *mut bindings::work_struct) {
+        // SAFETY: `HasDeferredWork` promises that this is where the object is, and that it lives.
+        let owner = unsafe { &*work.cast::<u8>().sub(T::WORK_OFFSET).cast::<T>() };
+        owner.run();
+    }
+}
+
+#[pinned_drop]
+impl<T: HasDeferredWork> PinnedDrop for DeferredWork<T> {
+    fn drop(self: Pin<&mut Self>) {
+        self.flush();
+    }
+}
