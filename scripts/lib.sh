@@ -1,0 +1,21 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Helpers that several scripts share.
+
+# Ends the script with a message that says which script speaks.
+die()
+{
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# Prints seconds as a person would write them.
+duration()
+{
+	if (($1 < 60)); then
+		printf '%ds' "$1"
+	else
+		printf '%dm%02ds' $(($1 / 60)) $(($1 % 60))
+	fi
+}

@@ -1,0 +1,18 @@
+# shellcheck shell=bash disable=SC2034 # sourced: the variables are used elsewhere
+# SPDX-License-Identifier: GPL-2.0
+#
+# Every version that the set-up pins, in one place.
+
+# The kernel series, taken from Debian's linux-source package. The archive
+# keeps only the newest point releases, so the series is pinned and its newest
+# point release is accepted; set-up prints and records the exact one.
+KERNEL_SERIES=6.12
+
+# One LLVM builds the kernel, its modules and (through libclang) the bindings.
+LLVM_MAJOR=19
+
+# From crates.io where Debian's own bindgen is older than the kernel accepts.
+BINDGEN_VERSION=0.71.1
+
+# From PyPI.
+VIRTME_NG_VERSION=1.42
