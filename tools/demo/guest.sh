@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The guest's half of the demonstration: sends the same pages through zswap with
+# one backend after the other, and prints what was measured.
+#
+#	guest.sh SWAP_PAGES IMAGE COMPRESSOR MODULE BACKEND...
+#
+# RSMALLOC_SWAP names the swap device. After a pass to warm up, which is not
+# measured, the backends take their turns in the order given and then in the
+# opposite order, so that none of them gains from its place.
+#
+# Every result is one line "demo: KEY=VALUE". The key "backend" opens a pass,
+# and "demo: end=1" says that nothing is missing. All other lines are messages.
+
+set -euo pipefail
+
+readonly zswap=/sys/module/zswap/parameters
+readonly stats=/sys/kernel/debug/zswap
+readonly cgroup=/sys/fs/cgroup/demo
+
+# Deferred freeing may take a moment; more than this is a leak.
+readonly empty_tries=100
+
+# The kernel's taint bits for a bad page, an oops and a warning.
+readonly complaint_bits=$((1 << 5 | 1 << 7 | 1 << 9))
+
+fail()
+{
+	echo "demo: failed=$*"
+	exit 1
+}
+
+set_parameter()
+{
+	# The shell's message would name neither the parameter nor the value.
+	echo "$2" 2>/dev/null >"$zswap/$1" || fail "zswap refuses $1=$2"
+	[[ $(<"$zswap/$1") == "$2" ]] || fail "zswap takes $(<"$zswap/$1") for $1=$2"
+}
+
+wait_until_empty()
+{
+	local try
+
+	for ((try = 0; try < empty_tries; try++)); do
+		if (($(<"$stats/stored_pages") == 0 && $(<"$stats/pool_total_size") == 0)); then
+			return
+		fi
+		sleep 0.1
+	done
+	fail "$1: nothing is swapped out, and yet zswap holds $(<"$stats/stored_pages") pages" \
+	     "in a pool of $(<"$stats/pool_total_size") bytes"
+}
+
+# What zswap refused or gave up, as counters since boot.
+read_counters()
+{
+	local name
+
+	for name in "$stats"/reject_* "$stats"/pool_limit_hit "$stats"/written_back_pages; do
+		counters[${name##*/}]=$(<"$name")
+	done
+}
+
+run_pass()
+{
+	local backend=$1 warm_up=$2 name
+	local -A counters before
+
+	set_parameter zpool "$backend"
+	wait_until_empty "$backend"
+	echo "demo: backend=$backend"
+	echo "demo: warm_up=$warm_up"
+	read_counters
+	for name in "${!counters[@]}"; do
+		before[$name]=${counters[$name]}
+	done
+	(
+		echo "$BASHPID" >"$cgroup/cgroup.procs"
+		exec "$swap_pages" "$image" "$cgroup"
+	) | sed 's/^/demo: /' || fail "$backend: swap_pages stopped, with the message above"
+	read_counters
+	for name in "${!counters[@]}"; do
+		echo "demo: $name=$((counters[$name] - before[$name]))"
+	done
+	wait_until_empty "$backend"
+}
+
+if (($# < 5)); then
+	echo "usage: guest.sh SWAP_PAGES IMAGE COMPRESSOR MODULE BACKEND..." >&2
+	exit 2
+fi
+swap_pages=$1
+image=/dev/shm/image
+compressor=$3
+module=$4
+cp "$2" "$image" || fail "$2 cannot be copied into the guest's memory"
+shift 4
+
+if [[ " $* " == *" rsmalloc "* && ! -d /sys/module/rsmalloc ]]; then
+	insmod "$module" || fail "$module does not load: $(dmesg | tail -n 1)"
+fi
+swapon "$RSMALLOC_SWAP" || fail "$RSMALLOC_SWAP cannot be used as swap space"
+# One page per fault and no readahead, so that each page in is one load.
+echo 0 >/proc/sys/vm/page-cluster
+[[ -d $zswap ]] || fail "this kernel has no zswap"
+set_parameter enabled Y
+set_parameter compressor "$compressor"
+set_parameter max_pool_percent 90
+set_parameter shrinker_enabled N
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+mkdir "$cgroup"
+
+run_pass "$1" 1
+for backend; do
+	run_pass "$backend" 0
+done
+for ((i = $#; i > 0; i--)); do
+	run_pass "${!i}" 0
+done
+
+if (($(</proc/sys/kernel/tainted) & complaint_bits)); then
+	dmesg
+	fail "the kernel warned of something, see its log above"
+fi
+echo "demo: end=1"
