@@ -1,0 +1,238 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Boot a kernel in a virtual machine and run one command in it.
+#
+# The guest's root is the host's root file system, read-only under overlays
+# (virtme-ng). What the command prints travels through the guest's kernel log,
+# line by line, so that one ordered log holds it and the kernel's own messages
+# and neither can split a line of the other.
+set -euo pipefail
+
+here=$(dirname "$(readlink -f "$0")")
+# shellcheck source=scripts/lib.sh
+. "$here/lib.sh"
+
+usage()
+{
+	cat <<-EOF
+	Usage: ${0##*/} [OPTION]... -- COMMAND [ARGUMENT]...
+
+	Boot a kernel in a virtual machine, run COMMAND there as root in the
+	current directory, and exit with its status.
+
+	  --kdir DIR         build folder of the kernel (default: \$RSMALLOC_KDIR,
+	                     else the kernel that scripts/setup.sh built)
+	  --cpus N           processors of the guest (default: 2)
+	  --memory SIZE      memory of the guest (default: 1G)
+	  --swap SIZE        give the guest a swap disk; the command finds its path
+	                     in \$RSMALLOC_SWAP, formatted but not swapped on
+	  --rwdir DIR        let the guest write to this folder of the host
+	  --timeout SECONDS  end the guest after so long (default: 600)
+	  --append ARGS      more kernel parameters
+	  --qemu-opts ARGS   more options for QEMU
+	  --tcg              do not use KVM even where it works
+	  --log FILE         keep the complete console log there
+	  --ktap             strict verdict: COMMAND prints KTAP, and the kernel log
+	                     must be clean (see scripts/verdict.py)
+	  --verbose          show the kernel's messages too
+
+	Exit status: COMMAND's own, or that of the verdict with --ktap; 124 if the
+	time was up, 125 if the guest died before COMMAND ended. Variables named
+	RSMALLOC_* are passed on to COMMAND.
+	EOF
+}
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/rsmalloc
+kdir=${RSMALLOC_KDIR:-} vng=${RSMALLOC_VNG:-}
+cpus=2 memory=1G swap="" timeout=600 append="" qemu_opts="" rwdirs=()
+tcg=no log="" ktap=no verbose=no
+
+while [ $# -gt 0 ]; do
+	case $1 in
+	--kdir | --cpus | --memory | --swap | --rwdir | --timeout | --append | \
+		--qemu-opts | --log)
+		[ $# -ge 2 ] || die "$1 needs a value; see --help"
+		;;&
+	--kdir) kdir=$2 && shift 2 ;;
+	--cpus) cpus=$2 && shift 2 ;;
+	--memory) memory=$2 && shift 2 ;;
+	--swap) swap=$2 && shift 2 ;;
+	--rwdir) rwdirs+=("$2") && shift 2 ;;
+	--timeout) timeout=$2 && shift 2 ;;
+	--append) append+=" $2" && shift 2 ;;
+	--qemu-opts) qemu_opts+=" $2" && shift 2 ;;
+	--log) log=$2 && shift 2 ;;
+	--tcg) tcg=yes && shift ;;
+	--ktap) ktap=yes && shift ;;
+	--verbose) verbose=yes && shift ;;
+	--help) usage && exit 0 ;;
+	--) shift && break ;;
+	*) die "unknown option '$1'; see --help" ;;
+	esac
+done
+
+[ $# -gt 0 ] || die "no command given; see --help"
+[[ $cpus =~ ^[1-9][0-9]*$ ]] || die "--cpus takes a number, not '$cpus'"
+[[ $timeout =~ ^[1-9][0-9]*$ ]] || die "--timeout takes seconds, not '$timeout'"
+[[ $memory =~ ^[1-9][0-9]*[MG]$ ]] || die "--memory takes a size such as 512M, not '$memory'"
+[[ -z $swap || $swap =~ ^[1-9][0-9]*[MG]$ ]] || die "--swap takes a size such as 512M, not '$swap'"
+for dir in ${rwdirs[@]+"${rwdirs[@]}"}; do
+	[ -d "$dir" ] || die "--rwdir: there is no folder '$dir'"
+done
+
+if [ -z "$kdir" ] || [ -z "$vng" ]; then
+	setup=$("$here/setup.sh" env) || die "no kernel to boot: run scripts/setup.sh first"
+	eval "$setup"
+	kdir=${kdir:-$RSMALLOC_KDIR} vng=${vng:-$RSMALLOC_VNG}
+fi
+[ -e "$kdir/vmlinux" ] || die "no built kernel in '$kdir': run scripts/setup.sh, or give --kdir"
+[ -x "$vng" ] || die "no virtme-ng at '$vng': run scripts/setup.sh, or set RSMALLOC_VNG"
+
+tmp=$(mktemp -d)
+vm_pid=""
+# shellcheck disable=SC2317 # called by the traps
+cleanup()
+{
+	[ -z "$vm_pid" ] || kill "$vm_pid" 2>/dev/null || true
+	rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+log=${log:-$tmp/log}
+mkdir -p "$(dirname "$log")"
+
+# A console line of the guest's command, and the last one, which reports its
+# status: "[    1.234567] guest: ...", with a task or CPU number after the time
+# on kernels that print the caller.
+stamp='\[ *[0-9]+\.[0-9]+\](\[ *[TC][0-9]+\])?'
+finished="command finished with status"
+
+# A busy host may leave a guest's processor without time for many seconds, which
+# is no fault of the guest: its watchdogs wait longer than they do by default.
+patience="watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120"
+
+# What the guest runs: $1 is the folder to write it to, the rest is the command.
+write_guest_script()
+{
+	local dir=$1
+	shift
+	mkdir -p "$dir"
+	{
+		echo 'export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+		local name
+		for name in "${!RSMALLOC_@}"; do
+			declare -p "$name"
+		done
+		if [ -n "$swap" ]; then
+			# shellcheck disable=SC2016
+			printf '%s\n' \
+				'disk=$(grep -l rsmalloc-swap /sys/block/*/device/model | cut -d/ -f4)' \
+				'export RSMALLOC_SWAP=/dev/$disk' \
+				'mkswap "$RSMALLOC_SWAP" >/dev/null'
+		fi
+		printf 'cd %q && exec' "$PWD"
+		printf ' %q' "$@"
+		echo
+	} >"$dir/command"
+	# /dev/kmsg refuses records above 1 KiB.
+	cat >"$dir/init" <<-EOF
+	bash /run/rsmalloc-vm/command </dev/null 2>&1 |
+		stdbuf -oL fold -b -w 900 | sed -u 's/^/guest: /' >/dev/kmsg
+	echo "guest: $finished \${PIPESTATUS[0]}" >/dev/kmsg
+	EOF
+}
+
+# boot SECONDS SCRIPT-FOLDER LOG [VNG-OPTION...]: boot a guest that runs the
+# script, and copy its console to the log and the command's lines to stdout.
+boot()
+{
+	local seconds=$1 dir=$2 log=$3 status=0 show
+	shift 3
+	if [ "$verbose" = yes ]; then show=p; else show="s/^$stamp guest: //p"; fi
+	mkfifo "$dir/console"
+	sed -u 's/\r//g' "$dir/console" | tee "$log" | sed -u -n -E "/ guest: $finished /d; $show" &
+	local filter_pid=$!
+	# virtme-ng calls its other programs through PATH.
+	PATH=$(dirname "$vng"):$PATH timeout -k 10 "$seconds" "$vng" --run "$kdir" --user root \
+		--verbose --force-9p --disable-microvm --qemu-opts="-machine q35" \
+		--rodir "/run/rsmalloc-vm=$dir" --exec "bash /run/rsmalloc-vm/init" \
+		--append="loglevel=8 printk.devkmsg=on oops=panic panic=-1 $patience" \
+		"$@" </dev/null >"$dir/console" 2>&1 &
+	vm_pid=$!
+	wait "$vm_pid" || status=$?
+	vm_pid=""
+	wait "$filter_pid" || true
+	[ "$status" -ne 137 ] || status=124
+	return "$status"
+}
+
+command_status()
+{
+	sed -n -E "s/^$stamp guest: $finished ([0-9]+)$/\2/p" "$1" | tail -n 1
+}
+
+# Whether guests run on KVM here. The device node alone does not tell, only a
+# guest that boots does; the answer is kept until the host reboots.
+kvm_works()
+{
+	[ "$tcg" = no ] && [ -w /dev/kvm ] || return 1
+	local answer
+	answer=$cache/kvm-$(cat /proc/sys/kernel/random/boot_id)
+	if [ ! -e "$answer" ]; then
+		write_guest_script "$tmp/probe" true
+		boot 15 "$tmp/probe" "$tmp/probe.log" --cpus 1 --memory 512M >/dev/null || true
+		mkdir -p "$cache"
+		if [ "$(command_status "$tmp/probe.log")" = 0 ]; then
+			echo yes >"$tmp/answer"
+		else
+			echo no >"$tmp/answer"
+		fi
+		mv "$tmp/answer" "$answer"
+	fi
+	[ "$(cat "$answer")" = yes ]
+}
+
+options=(--cpus "$cpus" --memory "$memory")
+if ! kvm_works; then
+	options+=(--disable-kvm)
+fi
+for dir in ${rwdirs[@]+"${rwdirs[@]}"}; do
+	options+=(--rwdir "$(realpath "$dir")=$(realpath "$dir")")
+done
+# The guest has file systems of its own at some of these places.
+for dir in "$PWD" "$cache" "$(realpath "$kdir")"; do
+	case $dir in
+	/run/* | /var/* | /dev/*)
+		[ ! -d "$dir" ] || options+=(--rodir "$dir=$dir")
+		;;
+	esac
+done
+[ -z "$append" ] || options+=(--append="${append# }")
+[ -z "$qemu_opts" ] || options+=(--qemu-opts="${qemu_opts# }")
+if [ -n "$swap" ]; then
+	truncate -s "$swap" "$tmp/swap"
+	options+=(--qemu-opts="-device virtio-scsi-pci"
+		--qemu-opts="-drive if=none,id=swap,file=$tmp/swap,format=raw,cache=unsafe"
+		--qemu-opts="-device scsi-hd,drive=swap,product=rsmalloc-swap")
+fi
+
+write_guest_script "$tmp/guest" "$@"
+vm_status=0
+boot "$timeout" "$tmp/guest" "$log" "${options[@]}" || vm_status=$?
+
+status=$(command_status "$log")
+if [ "$vm_status" -eq 124 ]; then
+	echo "${0##*/}: the guest was ended: it ran for more than $timeout seconds" | tee -a "$log" >&2
+	status=124
+elif [ -z "$status" ]; then
+	[ "$ktap" = yes ] || tail -n 25 "$log" >&2
+	echo "${0##*/}: the guest died before the command ended" | tee -a "$log" >&2
+	status=125
+fi
+if [ "$ktap" = yes ]; then
+	status=0
+	"$here/verdict.py" "$log" || status=$?
+fi
+exit "$status"

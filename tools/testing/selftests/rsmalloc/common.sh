@@ -1,0 +1,155 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What the tests of rsmalloc share. To be sourced, with DIR set to the folder
+# of the test.
+
+set -u
+
+# shellcheck source=/dev/null
+. "$DIR/../kselftest/ktap_helpers.sh"
+
+zswap=/sys/module/zswap/parameters
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+declare -A holders
+
+skip_all()
+{
+	ktap_print_header
+	ktap_skip_all "$@"
+	exit "$KSFT_SKIP"
+}
+
+[ "$(id -u)" -eq 0 ] || skip_all "needs root"
+
+# check DESCRIPTION COMMAND...: one test, with the command's output as its diagnosis.
+check()
+{
+	local description=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		ktap_test_pass "$description"
+	else
+		ktap_print_msg "${output//$'\n'/; }"
+		ktap_test_fail "$description"
+	fi
+}
+
+# is WHAT ACTUAL EXPECTED
+is()
+{
+	[ "$2" = "$3" ] && return
+	echo "$1 is '$2' instead of '$3'"
+	return 1
+}
+
+# eventually COMMAND...: the command succeeds within 20 seconds, for zswap and
+# the pools give things back by work items.
+eventually()
+{
+	local output i
+	for ((i = 0; i < 200; i++)); do
+		output=$("$@" 2>&1) && return
+		sleep 0.1
+	done
+	echo "$output"
+	return 1
+}
+
+# The pages of all zsmalloc and rsmalloc pools. The kernel keeps the count per
+# CPU; stat_refresh adds it up.
+zspages()
+{
+	echo 1 >/proc/sys/vm/stat_refresh
+	awk '$1 == "nr_zspages" { print $2 }' /proc/vmstat
+}
+
+vmstat()
+{
+	awk -v name="$1" '$1 == name { print $2 }' /proc/vmstat
+}
+
+is_loaded()
+{
+	[ -d /sys/module/rsmalloc ]
+}
+
+load()
+{
+	is_loaded || insmod "$DIR/rsmalloc.ko"
+}
+
+# The number of those who use the module.
+refcount()
+{
+	cat /sys/module/rsmalloc/refcnt
+}
+
+unused()
+{
+	is "refcount of rsmalloc" "$(refcount)" 0
+}
+
+# unload: the module goes as soon as the last pool is gone.
+unload()
+{
+	is_loaded || return 0
+	eventually unused && rmmod rsmalloc
+}
+
+select_zpool()
+{
+	echo "$1" >"$zswap/zpool" && is "zswap's zpool" "$(cat "$zswap/zpool")" "$1"
+}
+
+select_compressor()
+{
+	echo "$1" >"$zswap/compressor" && is "zswap's compressor" "$(cat "$zswap/compressor")" "$1"
+}
+
+# Swap space with zswap before it. zswap makes its first pool when it is first
+# enabled, and obeys its parameters from then on.
+swap_on()
+{
+	[ -n "${RSMALLOC_SWAP:-}" ] || skip_all "RSMALLOC_SWAP names no swap space"
+	grep -q "^$RSMALLOC_SWAP " /proc/swaps || swapon "$RSMALLOC_SWAP" || exit "$KSFT_FAIL"
+	echo 1 >"$zswap/enabled" || exit "$KSFT_FAIL"
+}
+
+# A test that uses up all memory would swap the whole machine out.
+swap_off()
+{
+	[ -z "${RSMALLOC_SWAP:-}" ] || ! grep -q "^$RSMALLOC_SWAP " /proc/swaps || swapoff "$RSMALLOC_SWAP"
+}
+
+# swap_and_hold NAME MEGABYTES: a process in the background whose memory stays
+# swapped out until read_back NAME.
+swap_and_hold()
+{
+	mkfifo "$tmp/$1.go"
+	"$DIR/swap_roundtrip" "$2" 1 1 --wait <>"$tmp/$1.go" >"$tmp/$1.out" 2>&1 &
+	holders[$1]=$!
+	eventually grep "swapped out" "$tmp/$1.out"
+}
+
+read_back()
+{
+	local status=0
+	echo >"$tmp/$1.go"
+	wait "${holders[$1]}" || status=1
+	cat "$tmp/$1.out"
+	rm "$tmp/$1".*
+	return "$status"
+}
+
+stored_pages()
+{
+	cat /sys/kernel/debug/zswap/stored_pages
+}
+
+nothing_stored()
+{
+	is "zswap's stored_pages" "$(stored_pages)" 0
+}

@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The module comes and goes: it stays while a pool lives, and leaves nothing.
+
+DIR=$(dirname "$(readlink -f "$0")")
+. "$DIR/common.sh"
+
+# All that the module could leave behind when it is gone.
+traces()
+{
+	ls -d /sys/module/rsmalloc /sys/kernel/debug/rsmalloc /sys/kernel/slab/rsmalloc* 2>/dev/null
+	grep -o '^rsmalloc[^ ]*' /proc/slabinfo /proc/modules
+	grep -o '\[rsmalloc\]' /proc/kallsyms | uniq
+	grep -l rsmalloc /sys/kernel/debug/shrinker/*/* 2>/dev/null
+	is "the number of zspages" "$(zspages)" "$zspages_before"
+}
+
+no_traces()
+{
+	is "what is left" "$(traces)" ""
+}
+
+refused()
+{
+	! "$@" && is_loaded
+}
+
+in_use()
+{
+	[ "$(refcount)" -gt 0 ]
+}
+
+load_unload()
+{
+	local i
+	for ((i = 0; i < 20; i++)); do
+		load && rmmod rsmalloc || return 1
+	done
+	no_traces
+}
+
+# With a pool that held pages, and could leave them or work for later behind.
+use_unload()
+{
+	local i
+	for ((i = 0; i < 20; i++)); do
+		load && select_zpool rsmalloc && "$DIR/swap_roundtrip" 2 1 1 && select_zpool zsmalloc &&
+			unload || return 1
+	done
+	eventually no_traces
+}
+
+swap_on
+unload || exit "$KSFT_FAIL"
+select_zpool zsmalloc && select_compressor lzo || exit "$KSFT_FAIL"
+eventually nothing_stored || exit "$KSFT_FAIL"
+zspages_before=$(zspages)
+
+ktap_print_header
+ktap_set_plan 8
+check "the module answers to zpool-rsmalloc" \
+	is "alias" "$(modinfo -F alias "$DIR/rsmalloc.ko")" zpool-rsmalloc
+check "it loads" load
+check "it does not load twice" refused insmod "$DIR/rsmalloc.ko"
+select_zpool rsmalloc
+check "a pool holds the module" in_use
+check "it is not unloaded while a pool lives" refused rmmod rsmalloc
+select_zpool zsmalloc
+check "it is unloaded when the last pool is gone" unload
+check "20 times loaded and unloaded, it leaves nothing" load_unload
+check "20 times loaded, used and unloaded, it leaves nothing" use_unload
+ktap_finished

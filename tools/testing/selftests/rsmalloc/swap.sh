@@ -1,0 +1,115 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Swapped pages come back as they were, through zswap with rsmalloc.
+
+DIR=$(dirname "$(readlink -f "$0")")
+. "$DIR/common.sh"
+
+compressors=(lzo lz4 zstd)
+
+# A page that zswap does not take goes to the disk, and would come back as well.
+# went_to_rsmalloc PAGES: zswap took so many since $zswpout_before was noted.
+went_to_rsmalloc()
+{
+	local pages=$(($(vmstat zswpout) - zswpout_before))
+	[ "$pages" -ge "$1" ] && return
+	echo "zswap took $pages pages only, not $1"
+	return 1
+}
+
+# Three quarters of the pages compress well enough.
+pages_in()
+{
+	echo $(($1 * 1024 * 1024 * 3 / 4 / $(getconf PAGESIZE)))
+}
+
+# roundtrip MEGABYTES PROCESSES
+roundtrip()
+{
+	zswpout_before=$(vmstat zswpout)
+	"$DIR/swap_roundtrip" "$1" "$2" 1 && went_to_rsmalloc "$(pages_in "$1")"
+}
+
+# While pages are stored, they are in pages of rsmalloc.
+stored_in_rsmalloc()
+{
+	local stored bytes zspages status=0
+	swap_and_hold one 32 || return 1
+	stored=$(stored_pages)
+	bytes=$(cat /sys/kernel/debug/zswap/pool_total_size)
+	zspages=$(($(zspages) - zspages_before))
+	if [ "$stored" -lt "$(pages_in 32)" ] || [ "$bytes" -lt $((stored * 100)) ] ||
+		[ $((zspages * $(getconf PAGESIZE))) -ne "$bytes" ]; then
+		echo "$stored pages are stored in $bytes bytes, which are $zspages zspages"
+		status=1
+	fi
+	read_back one && return "$status"
+}
+
+# A process that exits frees what it had in swap, without reading it back.
+exit_frees()
+{
+	"$DIR/swap_roundtrip" 32 4 1 --drop && eventually nothing_stored && eventually no_zspages
+}
+
+no_zspages()
+{
+	is "the number of zspages" "$(zspages)" "$zspages_before"
+}
+
+# zswap's pool is full at 1 % of memory, and zswap writes its oldest pages to
+# the swap disk: it loads them from rsmalloc to decompress them.
+writeback()
+{
+	local before status
+	before=$(cat /sys/kernel/debug/zswap/written_back_pages)
+	echo 1 >"$zswap/max_pool_percent"
+	"$DIR/swap_roundtrip" 64 2 2
+	status=$?
+	echo 20 >"$zswap/max_pool_percent"
+	[ "$status" -eq 0 ] || return 1
+	if [ "$(cat /sys/kernel/debug/zswap/written_back_pages)" = "$before" ]; then
+		echo "nothing was written back"
+		return 1
+	fi
+}
+
+# Memory that is used at random while it is swapped, under a limit that leaves
+# room for the compressed pages, which count too.
+stress()
+{
+	local group=/sys/fs/cgroup/rsmalloc_stress status
+	echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+	mkdir "$group" && echo 48M >"$group/memory.max" || return 1
+	zswpout_before=$(vmstat zswpout)
+	(
+		echo "$BASHPID" >"$group/cgroup.procs"
+		cd /tmp && exec stress-ng --vm 2 --vm-bytes 128M --vm-method ror --vm-ops 1000 \
+			--verify --timeout 120 --oomable --quiet
+	)
+	status=$?
+	rmdir "$group"
+	[ "$status" -eq 0 ] && went_to_rsmalloc 1000
+}
+
+swap_on
+command -v stress-ng >/dev/null || skip_all "stress-ng is not installed"
+load && select_zpool rsmalloc && eventually nothing_stored || exit "$KSFT_FAIL"
+zspages_before=$(zspages)
+
+ktap_print_header
+ktap_set_plan $((${#compressors[@]} * 2 + 4))
+for compressor in "${compressors[@]}"; do
+	select_compressor "$compressor"
+	check "$compressor: 100 MB of one process come back" roundtrip 100 1
+	check "$compressor: 100 MB of four processes come back" roundtrip 100 4
+done
+select_compressor lzo
+check "stored pages are in pages of rsmalloc" stored_in_rsmalloc
+check "a process that exits frees its pages" exit_frees
+check "pages come back from where zswap wrote them" writeback
+check "stress-ng finds its memory as it left it" stress
+select_zpool zsmalloc
+unload || exit "$KSFT_FAIL"
+ktap_finished
