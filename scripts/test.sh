@@ -175,7 +175,7 @@ suite()
 		tests+=(--test "rsmalloc:$test")
 	done
 	step verdict "$name" "$here/vm.sh" --kdir "$RSMALLOC_KDIR" --memory 768M --swap 512M --ktap \
-		--timeout 600 --log "$logs/${name//[^A-Za-z0-9]/-}.console" -- \
+		--timeout 900 --log "$logs/${name//[^A-Za-z0-9]/-}.console" -- \
 		"$work/$kernel/selftests/install/run_kselftest.sh" "${tests[@]}"
 }
 
@@ -203,6 +203,7 @@ step ktap "verdict of console logs" "${limit[@]}" "$top/tools/testing/verdict/te
 step ktap "preflight" "${limit[@]}" "$top/tools/testing/preflight/preflight_test.sh"
 step cargo "module on the host" host_tests .
 step cargo "lock under loom" host_tests loom
+step ktap "lock in the kernel's memory model" "${limit[@]}" "$here/litmus.sh" "$RSMALLOC_KSRC"
 if PATH=$miri_path cargo miri --version >/dev/null 2>&1; then
 	step cargo "module on the host under miri" miri
 else

@@ -10,6 +10,7 @@ pub(crate) mod gfp;
 pub(crate) mod init;
 #[path = "../../../../../rust/sys/list.rs"]
 pub(crate) mod list;
+#[path = "../../../../../rust/sys/lockdep/disabled.rs"]
 pub(crate) mod lockdep;
 pub(crate) mod machine;
 pub(crate) mod memory;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use super::{
+//! Without lockdep: the interface of the other one, and nothing behind it.
+
+use crate::sys::{
     init::{pin_data, pin_init, PinInit},
     CStr,
 };
@@ -22,19 +24,24 @@ impl OwnedLockMap {
 pub(crate) struct LockMap;
 
 impl LockMap {
+    #[inline]
     pub(crate) fn acquire_read(self) -> Acquiring {
         Acquiring
     }
 
+    #[inline]
     pub(crate) fn write_acquired(self) {}
 
+    #[inline]
     pub(crate) fn write_released(self) {}
 }
 
 pub(crate) struct Acquiring;
 
 impl Acquiring {
+    #[inline]
     pub(crate) fn contended(&self) {}
 
+    #[inline]
     pub(crate) fn acquired(self) {}
 }
