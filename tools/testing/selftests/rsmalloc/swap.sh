@@ -75,18 +75,19 @@ writeback()
 	fi
 }
 
-# Memory that is used at random while it is swapped, under a limit that leaves
-# room for the compressed pages, which count too.
+# Memory that is used at random while it is swapped. Compressed pages count against
+# the group's limit, and this memory compresses badly: half of the limit is for them,
+# and what exceeds that goes to the swap disk, lest nothing could be reclaimed.
 stress()
 {
 	local group=/sys/fs/cgroup/rsmalloc_stress status
 	echo +memory >/sys/fs/cgroup/cgroup.subtree_control
-	mkdir "$group" && echo 48M >"$group/memory.max" || return 1
+	mkdir "$group" && echo 48M >"$group/memory.max" && echo 24M >"$group/memory.zswap.max" || return 1
 	zswpout_before=$(vmstat zswpout)
 	(
 		echo "$BASHPID" >"$group/cgroup.procs"
-		cd /tmp && exec stress-ng --vm 2 --vm-bytes 128M --vm-method ror --vm-ops 1000 \
-			--verify --timeout 120 --oomable --quiet
+		cd /tmp && exec stress-ng --vm 1 --vm-bytes 128M --vm-method ror --verify \
+			--timeout 30 --oomable --quiet
 	)
 	status=$?
 	rmdir "$group"
