@@ -113,6 +113,12 @@ finished="command finished with status"
 # is no fault of the guest: its watchdogs wait longer than they do by default.
 patience="watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120"
 
+# QEMU's emulation keeps what it translated for each address that code was run
+# at. With randomised addresses it translates a library anew for each process,
+# and when the kernel moves such a page and gives its memory to another use, every
+# write there searches thousands of stale translations.
+emulation="norandmaps"
+
 # What the guest runs: $1 is the folder to write it to, the rest is the command.
 write_guest_script()
 {
@@ -158,7 +164,7 @@ boot()
 	PATH=$(dirname "$vng"):$PATH timeout -k 10 "$seconds" "$vng" --run "$kdir" --user root \
 		--verbose --force-9p --disable-microvm --qemu-opts="-machine q35" \
 		--rodir "/run/rsmalloc-vm=$dir" --exec "bash /run/rsmalloc-vm/init" \
-		--append="loglevel=8 printk.devkmsg=on oops=panic panic=-1 $patience" \
+		--append="loglevel=8 printk.devkmsg=on oops=panic panic=-1 $patience $emulation" \
 		"$@" </dev/null >"$dir/console" 2>&1 &
 	vm_pid=$!
 	wait "$vm_pid" || status=$?
