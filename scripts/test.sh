@@ -83,6 +83,8 @@ step()
 	set +e
 	(
 		set -e
+		# What a killed run leaves running must not make the next one wait.
+		exec {lock}>&-
 		"$@"
 	) >"$log" 2>&1
 	status=$?
