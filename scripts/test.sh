@@ -216,6 +216,7 @@ step command "clippy" build_module clippy clippy
 use_kernel plain
 suite module.sh zpool.sh
 suite zswap.sh swap.sh
+suite migrate.sh async.sh
 
 totals "$passed" "$failed" "$skipped"
 ((passed && !failed))

@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Page migration, and the lock that it shares with mappings: each test of
+# lock_test.ko (which says what it would catch), and that none leaves a page or
+# the module behind.
+
+DIR=$(dirname "$(readlink -f "$0")")
+. "$DIR/common.sh"
+. "$DIR/lock_test.sh"
+
+# Pages that are isolated when the module goes: the kernel comes back to them
+# when the functions that it was once told to call for them are gone.
+unload_while_isolated()
+{
+	run_lock_test leave_isolated && unload && ! is_loaded &&
+		run_lock_test put_back_isolated
+}
+
+no_leak()
+{
+	is "the number of zspages" "$(zspages)" "$1"
+}
+
+# What a test stored must be gone, or its pages stay counted for ever.
+without_leak()
+{
+	local before
+	before=$(zspages)
+	run_lock_test "$1" || return
+	eventually no_leak "$before"
+}
+
+load_lock_test || exit "$KSFT_FAIL"
+mapfile -t tests <"$parameters/run"
+
+ktap_print_header
+ktap_set_plan $((${#tests[@]} + 1))
+for test in "${tests[@]}"; do
+	report "$test" without_leak "$test"
+done
+report "pages outlive the module while they are isolated" unload_while_isolated
+rmmod lock_test
+ktap_finished
