@@ -51,7 +51,7 @@ packages=(
 	"linux-source-$KERNEL_SERIES" "clang-$LLVM_MAJOR" "lld-$LLVM_MAJOR"
 	"llvm-$LLVM_MAJOR" "libclang-$LLVM_MAJOR-dev" make flex bison bc
 	libc6-dev libelf-dev kmod xz-utils
-	# Tools that come from crates.io and PyPI, and what builds them
+	# What builds bindgen and installs virtme-ng
 	ca-certificates gcc python3 python3-venv
 	# The tests and the demonstration
 	qemu-system-x86 stress-ng rsync shellcheck git procps

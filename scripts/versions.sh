@@ -11,8 +11,8 @@ KERNEL_SERIES=6.12
 # One LLVM builds the kernel, its modules and (through libclang) the bindings.
 LLVM_MAJOR=19
 
-# From crates.io where Debian's own bindgen is older than the kernel accepts.
+# Built by cargo where Debian's own bindgen is older than the kernel accepts.
 BINDGEN_VERSION=0.71.1
 
-# From PyPI.
+# Installed by pip.
 VIRTME_NG_VERSION=1.42
