@@ -75,14 +75,14 @@ writeback()
 	fi
 }
 
-# Memory that is used at random while it is swapped. Compressed pages count against
-# the group's limit, and this memory compresses badly: half of the limit is for them,
-# and what exceeds that goes to the swap disk, lest nothing could be reclaimed.
+# Memory that is used at random while it is swapped. The limit is one that slows down
+# and never kills: compressed pages count against it, and what exceeds half of it goes
+# to the swap disk, so that there always is something to reclaim, but not always at once.
 stress()
 {
 	local group=/sys/fs/cgroup/rsmalloc_stress status
 	echo +memory >/sys/fs/cgroup/cgroup.subtree_control
-	mkdir "$group" && echo 48M >"$group/memory.max" && echo 24M >"$group/memory.zswap.max" || return 1
+	mkdir "$group" && echo 48M >"$group/memory.high" && echo 24M >"$group/memory.zswap.max" || return 1
 	zswpout_before=$(vmstat zswpout)
 	(
 		echo "$BASHPID" >"$group/cgroup.procs"
