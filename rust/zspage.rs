@@ -52,7 +52,7 @@ pub(crate) const DESCRIPTOR_ALIGN: usize = MAX_SLOTS;
 /// | field | covered by |
 /// |---|---|
 /// | `class`, `pool` | nothing: they never change |
-/// | `used`, `slots`, `links` | the class lock |
+/// | `used`, `slots`, `links` | the class lock; without objects, `links` the emptied zspages' lock |
 /// | page frame numbers | `lock`: read by readers, written by writers |
 ///
 /// A descriptor lives as long as one of its slots is in use: whoever has a handle may use it, and a
@@ -96,8 +96,8 @@ impl Linked for Zspage {
 }
 
 impl Zspage {
-    /// Makes a zspage with lock `lock`, of pool number `pool` and class `class`, whose pages are `pfns`. Its slot 0
-    /// is taken, the others are free.
+    /// Makes a zspage with lock `lock`, of pool number `pool` and class `class`, whose pages are
+    /// `pfns`. Its slot 0 is taken, the others are free.
     ///
     /// # Safety
     ///
