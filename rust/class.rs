@@ -3,13 +3,18 @@
 //! A size class's zspages that have both free and used slots.
 
 use crate::{
-    core::fullness::{Fullness, GROUPS},
+    core::{
+        compaction,
+        fullness::{Fullness, GROUPS},
+        handle::Handle,
+    },
+    lock::WriteGuard,
     sys::{
         init::{pin_data, pin_init, PinInit},
         list::{List, ObjRef},
-        spinlock::{lock_class, SpinLock},
+        spinlock::{lock_class, Guard, SpinLock},
     },
-    zspage::Zspage,
+    zspage::{Put, Zspage},
 };
 
 /// One size class of a pool.
@@ -22,21 +27,27 @@ pub(crate) struct Class {
     partial: SpinLock<Partial>,
 }
 
-/// What the class lock covers: the lists, and the slot map and links of each of the class's
+/// What the class lock covers: the lists, and what is known of the slots of each of the class's
 /// zspages.
 ///
 /// Full zspages are on no list: nothing looks for them, they are reached through their handles.
 pub(crate) struct Partial {
     groups: [List<Zspage>; GROUPS],
+    /// Free slots of all zspages on the lists.
+    free_slots: u32,
 }
 
 /// What became of a slot that was to be given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Freed {
-    /// Other slots of the zspage are in use.
+    /// There are other objects in the zspage.
     InUse,
-    /// That was the last used slot: the zspage is off all lists, and the caller owns it.
+    /// There are, and so few that the zspage went to a sparser group.
+    Sparser,
+    /// That was the last object: the zspage is off all lists, and its pages are the caller's.
     Emptied,
+    /// The object is in another zspage. Nothing was changed.
+    Away,
     /// The slot was free before. Nothing was changed.
     NotAllocated,
 }
@@ -49,26 +60,42 @@ impl Class {
         })
     }
 
+    /// Takes the class lock.
+    #[inline]
+    pub(crate) fn lock(&self) -> Guard<'_, Partial> {
+        self.partial.lock()
+    }
+
+    /// Takes the class lock while that of a class of smaller objects is held.
+    pub(crate) fn lock_nested(&self) -> Guard<'_, Partial> {
+        self.partial.lock_nested()
+    }
+
     /// Takes a slot of a partly filled zspage, or [`None`] if the class has no free slot.
     #[inline]
     pub(crate) fn take_slot(&self) -> Option<(ObjRef<Zspage>, usize)> {
-        self.partial.lock().take_slot()
+        self.lock().take_slot()
     }
 
     /// Makes a zspage of which the caller has taken the first slot available to others.
     pub(crate) fn insert(&self, zspage: ObjRef<Zspage>) {
-        self.partial.lock().insert(zspage);
+        self.lock().insert(zspage);
     }
 
     /// Gives a slot back.
     #[inline]
     pub(crate) fn put_slot(&self, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
-        self.partial.lock().put_slot(zspage, slot)
+        self.lock().put_slot(zspage, slot)
+    }
+
+    /// Free slots of all zspages.
+    pub(crate) fn free_slots(&self) -> usize {
+        self.lock().free_slots as usize
     }
 
     /// Checks the partly filled zspages against each other, and each with `check` as well.
-    pub(crate) fn validate(&self, check: impl Fn(&Zspage)) {
-        self.partial.lock().validate(check);
+    pub(crate) fn validate(&self, check: impl Fn(ObjRef<Zspage>)) {
+        self.lock().validate(check);
     }
 }
 
@@ -77,6 +104,7 @@ impl Partial {
         const EMPTY: List<Zspage> = List::new();
         Self {
             groups: [EMPTY; GROUPS],
+            free_slots: 0,
         }
     }
 
@@ -87,23 +115,68 @@ impl Partial {
             .rev()
             .find_map(|group| Some((group, self.groups[group].first()?)))?;
         let slot = zspage.take_slot(self)?;
+        self.free_slots -= 1;
         self.regroup(zspage, Fullness::Partial(group));
         Some((zspage, slot))
     }
 
     fn insert(&mut self, zspage: ObjRef<Zspage>) {
+        self.free_slots += zspage.free_slots(self).len() as u32;
         self.regroup(zspage, Fullness::Full);
     }
 
     #[inline]
     fn put_slot(&mut self, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
         let before = zspage.fullness(self);
-        if !zspage.put_slot(self, slot) {
-            return Freed::NotAllocated;
+        match zspage.put_slot(self, slot) {
+            Put::Done => (),
+            Put::Away => return Freed::Away,
+            Put::NotAllocated => return Freed::NotAllocated,
         }
-        match self.regroup(zspage, before) {
-            Fullness::Empty => Freed::Emptied,
-            _ => Freed::InUse,
+        self.slot_freed(zspage, before)
+    }
+
+    /// Gives back the slot of a guest that has been freed or moved.
+    pub(crate) fn put_guest_slot(&mut self, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
+        let before = zspage.fullness(self);
+        zspage.put_guest_slot(self, slot);
+        self.slot_freed(zspage, before)
+    }
+
+    /// Gives back the slot of an object that was away when it was freed. Returns whether the zspage
+    /// has nothing left for which it exists.
+    pub(crate) fn put_away_slot(&mut self, zspage: ObjRef<Zspage>, slot: usize) -> bool {
+        let before = zspage.fullness(self);
+        zspage.put_away_slot(self, slot);
+        if before != Fullness::Empty {
+            self.slot_freed(zspage, before);
+        }
+        zspage.used(self) == 0
+            && zspage
+                .relocation()
+                .is_some_and(|relocation| relocation.pages_released.get())
+    }
+
+    /// Notes that a zspage's pages were given back. Returns whether it has nothing left for which
+    /// it exists.
+    pub(crate) fn pages_released(&mut self, zspage: ObjRef<Zspage>) -> bool {
+        if let Some(relocation) = zspage.relocation() {
+            relocation.pages_released.set(true);
+        }
+        zspage.used(self) == 0
+    }
+
+    #[inline]
+    fn slot_freed(&mut self, zspage: ObjRef<Zspage>, before: Fullness) -> Freed {
+        self.free_slots += 1;
+        let now = self.regroup(zspage, before);
+        match now {
+            Fullness::Empty => {
+                self.free_slots -= zspage.free_slots(self).len() as u32;
+                Freed::Emptied
+            }
+            _ if now == before => Freed::InUse,
+            _ => Freed::Sparser,
         }
     }
 
@@ -122,13 +195,77 @@ impl Partial {
         now
     }
 
-    fn validate(&self, check: impl Fn(&Zspage)) {
+    /// The zspage to be emptied next: one of the sparsest group, and of the first few of them the
+    /// one with the fewest objects.
+    pub(crate) fn source(&self) -> Option<ObjRef<Zspage>> {
+        const LOOKED_AT: usize = 8;
+        let group = self.groups.iter().find(|group| group.first().is_some())?;
+        group
+            .iter()
+            .take(LOOKED_AT)
+            .min_by_key(|zspage| zspage.objects(self))
+    }
+
+    /// The zspage to be filled next: of the fullest group, but not `source`.
+    pub(crate) fn destination(&self, source: ObjRef<Zspage>) -> Option<ObjRef<Zspage>> {
+        self.groups
+            .iter()
+            .rev()
+            .find_map(|group| group.iter().find(|zspage| *zspage != source))
+    }
+
+    /// Whether `source` can be emptied into other zspages of the class.
+    pub(crate) fn can_be_emptied(&self, source: ObjRef<Zspage>) -> bool {
+        compaction::can_be_emptied(
+            source.objects(self),
+            source.free_slots(self).len(),
+            self.free_slots as usize,
+        )
+    }
+
+    /// Takes a slot of `zspage`, which is relocated, for the object of `handle`.
+    pub(crate) fn take_guest_slot(
+        &mut self,
+        zspage: ObjRef<Zspage>,
+        handle: Handle,
+    ) -> Option<usize> {
+        let before = zspage.fullness(self);
+        let slot = zspage.take_guest_slot(self, handle)?;
+        self.free_slots -= 1;
+        self.regroup(zspage, before);
+        Some(slot)
+    }
+
+    /// Remembers that the object of slot `slot` is now at `place`. If it was the last in the
+    /// zspage, that is off all lists, and its pages are the caller's.
+    pub(crate) fn send_away(
+        &mut self,
+        zspage: ObjRef<Zspage>,
+        writer: &WriteGuard<'_>,
+        slot: usize,
+        place: Handle,
+    ) -> Freed {
+        let before = zspage.fullness(self);
+        zspage.send_away(self, writer, slot, place);
+        match self.regroup(zspage, before) {
+            Fullness::Empty => {
+                self.free_slots -= zspage.free_slots(self).len() as u32;
+                Freed::Emptied
+            }
+            _ => Freed::InUse,
+        }
+    }
+
+    fn validate(&self, check: impl Fn(ObjRef<Zspage>)) {
+        let mut free_slots = 0;
         for (group, list) in self.groups.iter().enumerate() {
             for zspage in list.iter() {
                 zspage.validate(self);
                 assert_eq!(zspage.fullness(self), Fullness::Partial(group));
-                check(&zspage);
+                free_slots += zspage.free_slots(self).len();
+                check(zspage);
             }
         }
+        assert_eq!(self.free_slots as usize, free_slots);
     }
 }

@@ -4,12 +4,15 @@
  */
 
 #include <linux/cpumask.h>
+#include <linux/debugfs.h>
 #include <linux/highmem.h>
 #include <linux/lockdep.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
+#include <linux/moduleparam.h>
 #include <linux/pagemap.h>
 #include <linux/preempt.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/vmstat.h>
@@ -109,14 +112,66 @@ unsigned int rsmalloc_num_possible_cpus(void)
 	return num_possible_cpus();
 }
 
-void rsmalloc_init_work(struct work_struct *work, work_func_t func)
+void rsmalloc_init_work(struct delayed_work *work, work_func_t func)
 {
-	INIT_WORK(work, func);
+	INIT_DELAYED_WORK(work, func);
 }
 
-void rsmalloc_schedule_work(struct work_struct *work)
+/* Not bound to a CPU: it may copy a lot. */
+void rsmalloc_schedule_work(struct delayed_work *work)
 {
-	schedule_work(work);
+	mod_delayed_work(system_unbound_wq, work, 0);
+}
+
+void rsmalloc_schedule_work_after(struct delayed_work *work,
+				  unsigned int milliseconds)
+{
+	queue_delayed_work(system_unbound_wq, work,
+			   msecs_to_jiffies(milliseconds));
+}
+
+struct dentry *rsmalloc_debugfs_create_dir(const char *name,
+					   struct dentry *parent)
+{
+	return debugfs_create_dir(name, parent);
+}
+
+void rsmalloc_debugfs_create_file(const char *name, unsigned short mode,
+				  struct dentry *parent, void *data,
+				  const struct file_operations *operations)
+{
+	debugfs_create_file(name, mode, parent, data, operations);
+}
+
+void rsmalloc_debugfs_remove(struct dentry *dentry)
+{
+	debugfs_remove(dentry);
+}
+
+static unsigned int wasted_share = 3;
+
+static int set_percentage(const char *value, const struct kernel_param *param)
+{
+	return param_set_uint_minmax(value, param, 0, 100);
+}
+
+static const struct kernel_param_ops percentage_ops = {
+	.set = set_percentage,
+	.get = param_get_uint,
+};
+
+module_param_cb(wasted_share, &percentage_ops, &wasted_share, 0644);
+MODULE_PARM_DESC(wasted_share,
+		 "Compact a pool in the background when more than this share of it, in per cent, is wasted; 0: never (default: 3)");
+
+unsigned int rsmalloc_wasted_share(void)
+{
+	return READ_ONCE(wasted_share);
+}
+
+void rsmalloc_cond_resched(void)
+{
+	cond_resched();
 }
 
 void rsmalloc_preempt_disable(void)
@@ -146,6 +201,12 @@ void rsmalloc_spin_lock_init(spinlock_t *lock, const char *name,
 void rsmalloc_spin_lock(spinlock_t *lock)
 {
 	spin_lock(lock);
+}
+
+/* While another lock of the same class is held. */
+void rsmalloc_spin_lock_nested(spinlock_t *lock)
+{
+	spin_lock_nested(lock, SINGLE_DEPTH_NESTING);
 }
 
 void rsmalloc_spin_unlock(spinlock_t *lock)

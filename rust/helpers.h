@@ -9,8 +9,10 @@
 #include <linux/mm_types.h>
 #include <linux/slab.h>
 #include <linux/spinlock_types.h>
-#include <linux/workqueue_types.h>
+#include <linux/workqueue.h>
 
+struct dentry;
+struct file_operations;
 struct movable_operations;
 
 struct kmem_cache *rsmalloc_cache_create(const char *name, unsigned int size,
@@ -30,13 +32,24 @@ void rsmalloc_clear_page_movable(struct page *page);
 void rsmalloc_copy_page(struct page *to, struct page *from);
 void rsmalloc_mod_nr_zspages(struct page *page, long nr);
 unsigned int rsmalloc_num_possible_cpus(void);
-void rsmalloc_init_work(struct work_struct *work, work_func_t func);
-void rsmalloc_schedule_work(struct work_struct *work);
+void rsmalloc_init_work(struct delayed_work *work, work_func_t func);
+void rsmalloc_schedule_work(struct delayed_work *work);
+void rsmalloc_schedule_work_after(struct delayed_work *work,
+				  unsigned int milliseconds);
+struct dentry *rsmalloc_debugfs_create_dir(const char *name,
+					   struct dentry *parent);
+void rsmalloc_debugfs_create_file(const char *name, unsigned short mode,
+				  struct dentry *parent, void *data,
+				  const struct file_operations *operations);
+void rsmalloc_debugfs_remove(struct dentry *dentry);
+unsigned int rsmalloc_wasted_share(void);
+void rsmalloc_cond_resched(void);
 void rsmalloc_preempt_disable(void);
 void rsmalloc_preempt_enable(void);
 void rsmalloc_spin_lock_init(spinlock_t *lock, const char *name,
 			     struct lock_class_key *key);
 void rsmalloc_spin_lock(spinlock_t *lock);
+void rsmalloc_spin_lock_nested(spinlock_t *lock);
 void rsmalloc_spin_unlock(spinlock_t *lock);
 #ifdef CONFIG_DEBUG_LOCK_ALLOC
 struct rsmalloc_lock_map {

@@ -2,8 +2,8 @@
 
 //! The zspage lock.
 //!
-//! It follows from two discussions on linux-mm: that of December 2020, in which a mapping that held a
-//! bit spinlock turned out to sleep in atomic context, and that of February 2025, which asked for
+//! It follows from two discussions on linux-mm: that of December 2020, in which a mapping that held
+//! a bit spinlock turned out to sleep in atomic context, and that of February 2025, which asked for
 //! readers that may sleep and writers that only try, with lockdep.
 
 use crate::sys::{
@@ -28,10 +28,10 @@ use crate::sys::{
 ///
 /// One atomic read-modify-write operation acquires, and one releases, for readers and writers.
 ///
-/// The lock orders accesses to the pages' contents and to the zspage's page array: what a writer did
-/// under it is seen by whoever holds it next. It takes no part in allocating and freeing slots, which
-/// the class lock covers. It does not keep the zspage alive: an object in use does, or the page lock
-/// of one of its movable pages.
+/// The lock orders accesses to the pages' contents and to the zspage's page array: what a writer
+/// did under it is seen by whoever holds it next. It takes no part in allocating and freeing slots,
+/// which the class lock covers. It does not keep the zspage alive: an object in use does, or the
+/// page lock of one of its movable pages.
 ///
 /// # Why not one of the kernel's
 ///
@@ -146,8 +146,8 @@ pub(crate) struct WriteGuard<'a> {
 impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
         self.lock.dep.write_released();
-        // Release: who acquires next sees what this writer moved. A reader that is about to take its
-        // mark back is left its mark.
+        // Release: who acquires next sees what this writer moved. A reader that is about to take
+        // its mark back is left its mark.
         self.lock.state.fetch_and(!WRITER, Ordering::Release);
     }
 }

@@ -4,14 +4,22 @@
 //!
 //! # Locks
 //!
-//! A class lock, the lock of the bounce buffers and a zspage's lock are never held together, but
-//! for a mapping, which holds its zspage's lock as a reader and may take any other. `free` takes a
-//! class lock and nothing else.
+//! `malloc` and `free` take one class lock at a time. `map` takes a zspage's lock as a reader and
+//! keeps it; whoever has a mapping may take any other lock. Page migration tries a zspage's lock as
+//! a writer and takes no other. Compaction takes one or two class locks, of the smaller objects
+//! first, and tries the locks of up to three zspages as a writer. So what waits for a class lock
+//! waits for the copy of one object at most, and what waits for a zspage's lock for the copy of one
+//! object or page, during which preemption is off.
+//!
+//! An object that compaction has moved is freed in two steps, each under the class lock of one of
+//! the two zspages. From the first to the last, its home is locked as a reader, so the object is
+//! not moved again.
 
 use crate::{
     backend::{Backend, MapMode},
     bounce::{BounceBuffers, Buffer, Ended},
     class::{Class, Freed},
+    compaction::{Compactor, Limit, Scope},
     core::{
         handle::Handle,
         pfn::PackedPfn,
@@ -22,6 +30,7 @@ use crate::{
     sys::{
         atomic::{AtomicU16, AtomicU64, Ordering},
         c_str,
+        debugfs::{WriteOnlyFile, Written},
         gfp::Gfp,
         init::{pin_data, pin_init_array_from_fn, pinned_drop, try_pin_init, PinInit},
         list::{List, ObjRef},
@@ -30,6 +39,7 @@ use crate::{
         movable,
         page::{self, DirectMap, PAGE_SIZE},
         report,
+        shrinker::{Shrink, Shrinker},
         spinlock::{lock_class, SpinLock},
         work::{DeferredWork, HasDeferredWork},
         CStr,
@@ -41,8 +51,8 @@ use core::{mem::offset_of, pin::Pin, ptr};
 /// A pool.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Pool {
-    /// Tells the zspages of this pool from those of another.
-    number: u16,
+    /// Tells the zspages of this pool from those of most others.
+    number: u8,
     direct_map: DirectMap,
     /// Pages of all zspages.
     pages: AtomicU64,
@@ -56,28 +66,46 @@ pub(crate) struct Pool {
     /// Zspages without objects that still have pages.
     #[pin]
     emptied: SpinLock<List<Zspage>>,
-    /// Gives back what is in `emptied`.
+    pub(crate) compactor: Compactor,
+    /// Gives back what is in `emptied`, and compacts.
     #[pin]
-    release_emptied: DeferredWork<Pool>,
+    work: DeferredWork<Pool>,
+    shrinker: Shrinker<Pool>,
+    /// The file `compact` of the pool's directory in debugfs.
+    compact_file: WriteOnlyFile<Pool>,
 }
 
-// SAFETY: That is where the work is, and `drop` flushes it before anything of the pool goes.
+/// The interval at which waste is looked for in a pool that is in use, in milliseconds.
+const TICK: u32 = 20;
+
+// SAFETY: That is where the work is, and `drop` cancels it before anything of the pool goes.
 unsafe impl HasDeferredWork for Pool {
-    const WORK_OFFSET: usize = offset_of!(Pool, release_emptied);
+    const WORK_OFFSET: usize = offset_of!(Pool, work);
 
     fn run(&self) {
-        loop {
-            let mut emptied = self.emptied.lock();
-            let Some(zspage) = emptied.first() else {
-                break;
-            };
-            emptied.remove(zspage);
-            drop(emptied);
-            // SAFETY: Nobody but `release` puts zspages on that list, and they are nobody else's.
-            let released = unsafe { zspage.release_pages() };
-            self.pages.fetch_sub(released as u64, Ordering::Relaxed);
-            self.free_descriptor(zspage);
-        }
+        self.release_emptied();
+        self.tick();
+    }
+}
+
+impl Shrink for Pool {
+    fn count(&self) -> usize {
+        let gain = self.gain();
+        gain.within + gain.across
+    }
+
+    fn scan(&self, pages: usize) -> Option<usize> {
+        let limit = Limit {
+            pages,
+            ..Limit::NONE
+        };
+        Some(self.compact(Scope::LargerClasses, limit)?.pages)
+    }
+}
+
+impl Written for Pool {
+    fn written(&self) {
+        let _ = self.compact(Scope::LargerClasses, Limit::NONE);
     }
 }
 
@@ -86,11 +114,12 @@ impl Backend for Pool {
     const SLEEP_MAPPED: bool = true;
     const SUPPORTS_MOVABLE: bool = movable::SUPPORTED;
 
-    fn new(_name: &CStr) -> impl PinInit<Self, Error> {
+    fn new(name: &CStr) -> impl PinInit<Self, Error> {
         static POOLS_MADE: AtomicU16 = AtomicU16::new(0);
         let pool_number = POOLS_MADE.fetch_add(1, Ordering::Relaxed);
-        try_pin_init!(Self {
-            number: pool_number,
+        // The kernel may ask for compaction as soon as there is a way to ask: that comes last.
+        try_pin_init!(&this in Self {
+            number: pool_number as u8,
             direct_map: DirectMap::new().ok_or(Error::NoMemory)?,
             pages: AtomicU64::new(0),
             descriptors: DescriptorCaches::new(pool_number)?,
@@ -101,7 +130,13 @@ impl Backend for Pool {
                 lock_class!("rsmalloc_bounce"),
             ),
             emptied <- SpinLock::new(List::new(), lock_class!("rsmalloc_emptied")),
-            release_emptied <- DeferredWork::new(),
+            compactor: Compactor::new(),
+            work <- DeferredWork::new(),
+            // SAFETY: The pool is complete but for the next field, which `scan` does not use; it is
+            // pinned, and `drop` stops the shrinker first.
+            shrinker: unsafe { Shrinker::new(name, this) }.ok_or(Error::NoMemory)?,
+            // SAFETY: The pool is complete, it is pinned, and `drop` removes the file first.
+            compact_file: unsafe { WriteOnlyFile::new(name, c_str!("compact"), this) },
         }? Error)
     }
 
@@ -111,7 +146,7 @@ impl Backend for Pool {
             0 => Error::EmptyObject,
             _ => Error::ObjectTooLarge,
         })?;
-        let class = &self.classes[index as usize];
+        let class = self.class(index);
         if let Some((zspage, slot)) = class.take_slot() {
             return Ok(zspage.handle(slot));
         }
@@ -135,7 +170,11 @@ impl Backend for Pool {
         };
         match freed {
             Freed::InUse => (),
-            Freed::Emptied => self.release(zspage),
+            Freed::Sparser => self.may_have_waste(),
+            Freed::Emptied => {
+                self.release(zspage);
+            }
+            Freed::Away => self.free_away(zspage, handle),
             Freed::NotAllocated => report::warn(c_str!("double free"), handle.into_raw()),
         }
     }
@@ -143,32 +182,42 @@ impl Backend for Pool {
     #[inline]
     unsafe fn map(&self, handle: Handle, mode: MapMode) -> *mut u8 {
         // SAFETY: The caller promises that the handle is valid.
-        let zspage = unsafe { Zspage::of(handle) };
+        let mut zspage = unsafe { Zspage::of(handle) };
+        let mut slot = handle.slot();
         zspage.lock().read_lock();
-        let range = zspage.range(handle.slot());
+        if zspage.relocation().is_some() {
+            (zspage, slot) = self.follow(zspage, slot);
+        }
+        let range = zspage.range(slot);
         if zspage.is_adjacent(range) {
             self.direct_map
                 .address(zspage.pfn(range.page))
                 .wrapping_add(range.offset)
         } else {
-            self.map_bounced(zspage, handle, mode)
+            self.map_bounced(zspage, range, handle, mode)
         }
     }
 
     #[inline]
     unsafe fn unmap(&self, handle: Handle) {
         // SAFETY: The caller promises that the handle is valid.
-        let zspage = unsafe { Zspage::of(handle) };
-        // The mapping has kept the pages in place: the answer is the one that `map` had.
-        if !zspage.is_adjacent(zspage.range(handle.slot())) {
-            self.unmap_bounced(zspage, handle);
+        let mut zspage = unsafe { Zspage::of(handle) };
+        let mut slot = handle.slot();
+        // The mapping has kept the object and the pages in place: the answers are those that `map`
+        // had.
+        if let Some(relocation) = zspage.relocation() {
+            (zspage, slot) = relocation.place(zspage, slot);
+        }
+        let range = zspage.range(slot);
+        if !zspage.is_adjacent(range) {
+            self.unmap_bounced(zspage, range, handle);
         }
         zspage.lock().read_unlock();
     }
 
     #[inline]
     fn total_pages(&self) -> u64 {
-        self.pages.load(Ordering::Relaxed)
+        self.pages() + self.bookkeeping_pages()
     }
 }
 
@@ -180,8 +229,106 @@ impl Pool {
             class.validate(|zspage| {
                 assert_eq!(zspage.class() as usize, index);
                 assert_eq!(zspage.pool(), self.number);
+                zspage.validate_guests();
             });
         }
+    }
+
+    /// Pages of all zspages.
+    #[inline]
+    pub(crate) fn pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
+    }
+
+    /// The class with index `index`.
+    #[inline]
+    pub(crate) fn class(&self, index: u8) -> &Class {
+        &self.classes[index as usize]
+    }
+
+    /// Has the pool's work done in a while, with a look at how much is wasted.
+    pub(crate) fn schedule_tick(&self) {
+        self.work.schedule_after(TICK);
+    }
+
+    /// Goes from the zspage that a handle names, which is locked as a reader and relocated, to
+    /// where the object is, and locks that instead.
+    #[cold]
+    fn follow(&self, home: ObjRef<Zspage>, slot: usize) -> (ObjRef<Zspage>, usize) {
+        let Some(relocation) = home.relocation() else {
+            return (home, slot);
+        };
+        let (zspage, place) = relocation.place(home, slot);
+        if zspage != home {
+            zspage.lock().read_lock();
+            home.lock().read_unlock();
+        }
+        (zspage, place)
+    }
+
+    /// Frees an object that is not in the zspage `home` that its handle names.
+    #[cold]
+    fn free_away(&self, home: ObjRef<Zspage>, handle: Handle) {
+        // The object stays where it is while its home is locked. Writers are quick.
+        let reader = home.lock().read();
+        let Some(relocation) = home.relocation() else {
+            return;
+        };
+        let (zspage, slot) = relocation.place(home, handle.slot());
+        let freed = self
+            .class(zspage.class())
+            .lock()
+            .put_guest_slot(zspage, slot);
+        drop(reader);
+        match freed {
+            Freed::Emptied => {
+                self.release(zspage);
+            }
+            Freed::Sparser => self.may_have_waste(),
+            _ => (),
+        }
+        let is_over = self
+            .class(home.class())
+            .lock()
+            .put_away_slot(home, handle.slot());
+        if is_over {
+            self.free_descriptor(home);
+        }
+    }
+
+    /// Copies the object in slot `slot` of `source` to slot `place` of `destination`, which is not
+    /// smaller. The caller has both zspages locked as a writer.
+    pub(crate) fn copy_object(
+        &self,
+        source: ObjRef<Zspage>,
+        slot: usize,
+        destination: ObjRef<Zspage>,
+        place: usize,
+    ) {
+        let (from, to) = (source.range(slot), destination.range(place));
+        let mut done = 0;
+        while done < from.len {
+            let (from, to) = (from.skip(done, PAGE_SIZE), to.skip(done, PAGE_SIZE));
+            let len = from.len_in_page(PAGE_SIZE).min(to.len_in_page(PAGE_SIZE));
+            // SAFETY: Both are parts of pages of the zspages, which are locked: nobody else
+            // accesses these slots, and the pages stay.
+            unsafe {
+                copy(
+                    self.address(source, from),
+                    self.address(destination, to),
+                    len,
+                )
+            };
+            done += len;
+        }
+    }
+
+    /// The address of the beginning of `range` in `zspage`, whose lock the caller holds.
+    #[inline]
+    fn address(&self, zspage: ObjRef<Zspage>, range: SlotRange) -> *mut u8 {
+        self.direct_map
+            .address(zspage.pfn(range.page))
+            .wrapping_add(range.offset)
     }
 
     /// Allocates a zspage of which slot 0 is taken.
@@ -204,46 +351,86 @@ impl Pool {
         let lock = ZspageLock::new(self.zspage_locks.map());
         // SAFETY: The memory is what the cache for this number of pages gives, and there are as
         // many pages as the class wants, all of them new.
-        Ok(unsafe {
+        let zspage = unsafe {
             let zspage = Zspage::init(descriptor, lock, self.number, class, pages);
             zspage.set_pages_movable();
             zspage
-        })
+        };
+        self.grew();
+        Ok(zspage)
     }
 
-    /// Gives back the pages and the descriptor of a zspage that has lost its last object. If some of
-    /// the pages are locked, because the kernel is just about to move them, it happens later.
+    /// Gives back the pages of a zspage that has lost its last object, and then its descriptor
+    /// unless there are objects that are away. If some of the pages are locked, because the kernel
+    /// is just about to move them, that happens later. Returns the number of pages given back now.
     #[cold]
-    fn release(&self, zspage: ObjRef<Zspage>) {
-        if zspage.lock().has_readers() {
+    pub(crate) fn release(&self, zspage: ObjRef<Zspage>) -> usize {
+        // A relocated zspage may be just about to be left for where an object is.
+        if zspage.lock().has_readers() && zspage.relocation().is_none() {
             // Losing the pages is better than giving away memory that somebody is using.
             let handle = zspage.handle(0).into_raw();
-            return report::warn(c_str!("free of an object that is mapped"), handle);
+            report::warn(c_str!("free of an object that is mapped"), handle);
+            return 0;
         }
-        // SAFETY: The zspage is off its list, no object is left in it and nobody has one mapped: it
-        // is ours alone.
+        // SAFETY: The zspage is off its list, no object is left in it and nobody has one mapped:
+        // its pages are ours alone.
         let released = unsafe { zspage.try_release_pages() };
         self.pages.fetch_sub(released as u64, Ordering::Relaxed);
         if released == zspage.geometry().pages as usize {
-            self.free_descriptor(zspage);
+            self.pages_released(zspage);
         } else {
             self.emptied.lock().push_front(zspage);
-            self.release_emptied.schedule();
+            self.work.schedule();
+        }
+        released
+    }
+
+    /// Releases the pages that could not be had at once. Sleeps.
+    fn release_emptied(&self) {
+        loop {
+            let mut emptied = self.emptied.lock();
+            let Some(zspage) = emptied.first() else {
+                break;
+            };
+            emptied.remove(zspage);
+            drop(emptied);
+            // SAFETY: Nobody but `release` puts zspages on that list, and their pages are nobody
+            // else's.
+            let released = unsafe { zspage.release_pages() };
+            self.pages.fetch_sub(released as u64, Ordering::Relaxed);
+            self.pages_released(zspage);
         }
     }
 
-    /// Frees the descriptor of a zspage that has no page left.
+    /// Frees the descriptor of a zspage that has no page left, unless objects of it are away.
+    fn pages_released(&self, zspage: ObjRef<Zspage>) {
+        if zspage.relocation().is_none() || self.class(zspage.class()).lock().pages_released(zspage)
+        {
+            self.free_descriptor(zspage);
+        }
+    }
+
+    /// Frees the descriptor of a zspage that has no page left and no object away.
     fn free_descriptor(&self, zspage: ObjRef<Zspage>) {
         let pages = zspage.geometry().pages as usize;
-        // SAFETY: The descriptor came from this cache. No handle is left of it, and no page that leads
-        // to it.
-        unsafe { self.descriptors.for_pages(pages).free(zspage.as_ptr()) };
+        // SAFETY: The descriptor came from this cache. No handle is left of it, and no page that
+        // leads to it.
+        unsafe {
+            self.free_relocation(zspage);
+            self.descriptors.for_pages(pages).free(zspage.as_ptr());
+        }
     }
 
     /// Copies an object into a bounce buffer. Returns a null pointer if there is none, which is
     /// after more mappings at once than there are CPUs, and without memory.
     #[cold]
-    fn map_bounced(&self, zspage: ObjRef<Zspage>, handle: Handle, mode: MapMode) -> *mut u8 {
+    fn map_bounced(
+        &self,
+        zspage: ObjRef<Zspage>,
+        range: SlotRange,
+        handle: Handle,
+        mode: MapMode,
+    ) -> *mut u8 {
         let reserved = self.bounce.lock().take(handle, mode);
         let Some(buffer) = reserved.or_else(|| {
             let buffer = Buffer::alloc(false, Gfp::NOWAIT)?;
@@ -256,7 +443,7 @@ impl Pool {
         };
         let address = self.direct_map.address(buffer.pfn());
         if mode != MapMode::WriteOnly {
-            let [head, tail] = self.halves(zspage, zspage.range(handle.slot()));
+            let [head, tail] = self.halves(zspage, range);
             // SAFETY: The object's pages stay while the zspage is locked, and the buffer is a page
             // of ours; an object is not larger than a page.
             unsafe {
@@ -269,13 +456,13 @@ impl Pool {
 
     /// Ends a mapping by [`Pool::map_bounced`], and copies the buffer back if it was for writing.
     #[cold]
-    fn unmap_bounced(&self, zspage: ObjRef<Zspage>, handle: Handle) {
+    fn unmap_bounced(&self, zspage: ObjRef<Zspage>, range: SlotRange, handle: Handle) {
         let ended = self.bounce.lock().end(handle);
         match ended {
             Ended::Done => (),
             Ended::WriteBack(buffer) => {
                 let address = self.direct_map.address(buffer.pfn());
-                let [head, tail] = self.halves(zspage, zspage.range(handle.slot()));
+                let [head, tail] = self.halves(zspage, range);
                 // SAFETY: As in `map_bounced`; the buffer is on no list, so it is ours alone.
                 unsafe {
                     copy(address, head.start, head.len);
@@ -318,12 +505,15 @@ struct Part {
 #[pinned_drop]
 impl PinnedDrop for Pool {
     fn drop(self: Pin<&mut Self>) {
-        self.release_emptied.flush();
+        self.shrinker.stop();
+        self.compact_file.remove();
+        self.work.cancel();
+        self.release_emptied();
         if cfg!(debug_assertions) {
             self.validate();
         }
         // Full zspages are on no list: there is no way to find what the caller left.
-        if self.total_pages() != 0 {
+        if self.pages() != 0 {
             report::warn(c_str!("a pool is destroyed with objects in it"), 0);
         }
     }

@@ -9,9 +9,10 @@ use crate::{
         handle::{Handle, MAX_SLOTS},
         pfn::PackedPfn,
         size_class::{ClassTable, SizeClass, SlotRange, MAX_PAGES},
-        slots::SlotMap,
+        slots::SlotSet,
     },
-    lock::ZspageLock,
+    lock::{WriteGuard, ZspageLock},
+    relocation::Relocation,
     sys::{
         list::{Linked, Links, ObjRef, WithTail},
         movable::{Busy, LockedPage, PageOwner},
@@ -52,26 +53,42 @@ pub(crate) const DESCRIPTOR_ALIGN: usize = MAX_SLOTS;
 /// | field | covered by |
 /// |---|---|
 /// | `class`, `pool` | nothing: they never change |
-/// | `used`, `slots`, `links` | the class lock; without objects, `links` the emptied zspages' lock |
+/// | `used`, the free slots, `links` | the class lock; without objects, `links` the emptied zspages' lock |
+/// | `relocated` and which `slots` it is | set once, under the class lock and `lock` as a writer: read under either |
 /// | page frame numbers | `lock`: read by readers, written by writers |
 ///
 /// A descriptor lives as long as one of its slots is in use: whoever has a handle may use it, and a
-/// zspage on a list of its class may be used under the class lock. It also lives as long as it has a
-/// movable page: whoever holds the page lock of one may use it.
+/// zspage on a list of its class may be used under the class lock. It also lives as long as it has
+/// a movable page: whoever holds the page lock of one may use it. A guest keeps its home alive: who
+/// holds the class lock of the zspage that a guest is in may use its home.
 ///
-/// The free of the last object takes the zspage off its list under the class lock; from then on it
-/// belongs to that one thread. Page by page it takes the page lock, makes the page unmovable and gives
-/// it back. A page whose lock somebody else holds is left to [`Pool`](crate::pool::Pool)'s deferred
-/// work, which waits for it: so a page that is being moved when the zspage loses its last object
-/// is moved first, and what is given back is the page that took its place. The descriptor goes last.
+/// Whoever frees or moves the last object in it takes the zspage off its list under the class lock;
+/// from then on its pages are that one thread's. Page by page it takes the page lock, makes the
+/// page unmovable and gives it back. A page whose lock somebody else holds is left to
+/// [`Pool`](crate::pool::Pool)'s deferred work, which waits for it: so a page that is being moved
+/// when the zspage loses its last object is moved first, and what is given back is the page that
+/// took its place. The descriptor goes last; if objects of the zspage are away, when the last of
+/// them is freed.
 #[repr(C)]
 pub(crate) struct Zspage {
     lock: ZspageLock,
     class: u8,
+    /// Slots that cannot be allocated: those with an object, and those whose object is away.
     used: Cell<u8>,
-    pool: u16,
-    slots: Cell<SlotMap>,
+    pool: u8,
+    /// Whether an object was moved into the zspage or out of it.
+    relocated: Cell<bool>,
+    slots: Cell<Slots>,
     links: Links<Zspage>,
+}
+
+/// What is known of a zspage's slots.
+#[derive(Clone, Copy)]
+union Slots {
+    /// The free ones, unless the zspage is `relocated`.
+    free: SlotSet,
+    /// What else there is to know, if it is.
+    relocation: ObjRef<Relocation>,
 }
 
 // SAFETY: The cells are accessed only by who holds the lock that covers them, see the table above.
@@ -106,12 +123,12 @@ impl Zspage {
     pub(crate) unsafe fn init(
         memory: NonNull<u8>,
         lock: ZspageLock,
-        pool: u16,
+        pool: u8,
         class: u8,
         pfns: &[PackedPfn],
     ) -> ObjRef<Self> {
-        let mut slots = SlotMap::new(CLASS_TABLE.class(class).slots as usize);
-        slots.take();
+        let mut free = SlotSet::all(CLASS_TABLE.class(class).slots as usize);
+        free.take_first();
         let zspage = memory.cast::<Self>();
         // SAFETY: The memory is the caller's, large enough and aligned for a descriptor and, behind
         // it, the page frame numbers. From here on it is accessed through references made from this
@@ -122,7 +139,8 @@ impl Zspage {
                 class,
                 used: Cell::new(1),
                 pool,
-                slots: Cell::new(slots),
+                relocated: Cell::new(false),
+                slots: Cell::new(Slots { free }),
                 links: Links::new(),
             });
             ptr::copy_nonoverlapping(
@@ -154,7 +172,7 @@ impl Zspage {
 
     /// The number of the pool that the zspage belongs to.
     #[inline]
-    pub(crate) fn pool(&self) -> u16 {
+    pub(crate) fn pool(&self) -> u8 {
         self.pool
     }
 
@@ -170,49 +188,220 @@ impl Zspage {
         CLASS_TABLE.class(self.class)
     }
 
+    /// Bytes of the descriptor.
+    pub(crate) fn descriptor_size(&self) -> usize {
+        DESCRIPTOR_SIZES[self.geometry().pages as usize]
+    }
+
     /// Where slot `slot` lies.
     #[inline]
     pub(crate) fn range(&self, slot: usize) -> SlotRange {
         self.geometry().range(slot, PAGE_SIZE)
     }
 
-    /// How full the zspage is. `_locked` shows that the class lock is held.
+    /// What there is once an object was moved into the zspage or out of it. The caller holds the
+    /// class lock or `lock`, or has an object of the zspage mapped.
     #[inline]
-    pub(crate) fn fullness(&self, _locked: &Partial) -> Fullness {
-        Fullness::of(self.used.get() as usize, self.geometry().slots as usize)
+    pub(crate) fn relocation(&self) -> Option<ObjRef<Relocation>> {
+        if !self.relocated.get() {
+            return None;
+        }
+        // SAFETY: The flag tells that this is what it is.
+        Some(unsafe { self.slots.get().relocation })
     }
 
-    /// Takes a free slot. `_locked` shows that the class lock is held.
+    /// Has the zspage keep account of moved objects from now on, with a `relocation` for its number
+    /// of slots. `_locked` shows that the class lock is held, and `_writer` that `lock` is.
+    pub(crate) fn set_relocation(
+        &self,
+        locked: &mut Partial,
+        _writer: &WriteGuard<'_>,
+        relocation: ObjRef<Relocation>,
+    ) {
+        relocation.free.set(self.free_slots(locked));
+        self.slots.set(Slots { relocation });
+        self.relocated.set(true);
+    }
+
+    /// The slots that can be allocated. `_locked` shows that the class lock is held.
     #[inline]
-    pub(crate) fn take_slot(&self, _locked: &mut Partial) -> Option<usize> {
-        let mut slots = self.slots.get();
-        let slot = slots.take()?;
-        self.slots.set(slots);
+    pub(crate) fn free_slots(&self, _locked: &Partial) -> SlotSet {
+        match self.relocation() {
+            Some(relocation) => relocation.free.get(),
+            // SAFETY: The zspage is not relocated, so that is what it is.
+            None => unsafe { self.slots.get().free },
+        }
+    }
+
+    #[inline]
+    fn set_free_slots(&self, _locked: &mut Partial, free: SlotSet) {
+        match self.relocation() {
+            Some(relocation) => relocation.free.set(free),
+            None => self.slots.set(Slots { free }),
+        }
+    }
+
+    /// The number of slots that cannot be allocated. `_locked` shows that the class lock is held.
+    #[inline]
+    pub(crate) fn used(&self, _locked: &Partial) -> usize {
+        self.used.get() as usize
+    }
+
+    /// The number of objects that are in the zspage. `_locked` shows that the class lock is held.
+    #[inline]
+    pub(crate) fn objects(&self, locked: &Partial) -> usize {
+        let away = match self.relocation() {
+            Some(relocation) => relocation.away.get().len(),
+            None => 0,
+        };
+        self.used(locked) - away
+    }
+
+    /// The lowest slot in which an object is. `locked` shows that the class lock is held.
+    pub(crate) fn first_object(&self, locked: &Partial) -> Option<usize> {
+        let mut vacant = self.free_slots(locked);
+        if let Some(relocation) = self.relocation() {
+            vacant = vacant.union(relocation.away.get());
+        }
+        let slot = vacant.first_absent();
+        (slot < self.geometry().slots as usize).then_some(slot)
+    }
+
+    /// How full the zspage is. `locked` shows that the class lock is held.
+    #[inline]
+    pub(crate) fn fullness(&self, locked: &Partial) -> Fullness {
+        let slots = self.geometry().slots as usize;
+        if self.objects(locked) == 0 {
+            Fullness::Empty
+        } else {
+            Fullness::of(self.used(locked), slots)
+        }
+    }
+
+    /// Takes a free slot. `locked` shows that the class lock is held.
+    #[inline]
+    pub(crate) fn take_slot(&self, locked: &mut Partial) -> Option<usize> {
+        let mut free = self.free_slots(locked);
+        let slot = free.take_first()?;
+        self.set_free_slots(locked, free);
         self.used.set(self.used.get() + 1);
         Some(slot)
     }
 
-    /// Gives a slot back; false if it was free or there is no such slot. `_locked` shows that the
-    /// class lock is held.
+    /// Gives back the slot that a handle names. `locked` shows that the class lock is held.
     #[inline]
-    pub(crate) fn put_slot(&self, _locked: &mut Partial, slot: usize) -> bool {
-        let mut slots = self.slots.get();
-        if slot >= self.geometry().slots as usize || !slots.put(slot) {
-            return false;
+    pub(crate) fn put_slot(&self, locked: &mut Partial, slot: usize) -> Put {
+        if slot >= self.geometry().slots as usize {
+            return Put::NotAllocated;
         }
-        self.slots.set(slots);
-        self.used.set(self.used.get() - 1);
-        true
+        if let Some(relocation) = self.relocation() {
+            if relocation.away.get().contains(slot) {
+                return Put::Away;
+            }
+            if relocation.guests.get().contains(slot) {
+                return Put::NotAllocated;
+            }
+        }
+        self.put_any_slot(locked, slot)
     }
 
-    /// Panics if the descriptor contradicts itself. `_locked` shows that the class lock is held.
-    pub(crate) fn validate(&self, _locked: &Partial) {
-        let slots = self.geometry().slots as usize;
-        assert_eq!(
-            self.slots.get().free_slots() + self.used.get() as usize,
-            slots
-        );
+    #[inline]
+    fn put_any_slot(&self, locked: &mut Partial, slot: usize) -> Put {
+        let mut free = self.free_slots(locked);
+        if !free.insert(slot) {
+            return Put::NotAllocated;
+        }
+        self.set_free_slots(locked, free);
+        self.used.set(self.used.get() - 1);
+        Put::Done
     }
+
+    /// Takes a free slot for the object of `handle`, whose home is another zspage. The zspage is
+    /// relocated. `locked` shows that the class lock is held.
+    pub(crate) fn take_guest_slot(&self, locked: &mut Partial, handle: Handle) -> Option<usize> {
+        let slot = self.take_slot(locked)?;
+        let relocation = self.relocation()?;
+        let mut guests = relocation.guests.get();
+        guests.insert(slot);
+        relocation.guests.set(guests);
+        relocation.set_entry(slot, Some(handle));
+        Some(slot)
+    }
+
+    /// Gives back the slot of a guest that has been freed or moved. `locked` shows that the class
+    /// lock is held.
+    pub(crate) fn put_guest_slot(&self, locked: &mut Partial, slot: usize) {
+        if let Some(relocation) = self.relocation() {
+            let mut guests = relocation.guests.get();
+            guests.remove(slot);
+            relocation.guests.set(guests);
+            relocation.set_entry(slot, None);
+            self.put_any_slot(locked, slot);
+        }
+    }
+
+    /// Remembers that the object of slot `slot` is now at `place`. The zspage is relocated.
+    /// `_locked` shows that the class lock is held, and `writer` that `lock` is.
+    pub(crate) fn send_away(
+        &self,
+        _locked: &mut Partial,
+        writer: &WriteGuard<'_>,
+        slot: usize,
+        place: Handle,
+    ) {
+        if let Some(relocation) = self.relocation() {
+            let mut away = relocation.away.get();
+            away.insert(slot);
+            relocation.away.set(away);
+            self.redirect(writer, slot, place);
+        }
+    }
+
+    /// Remembers that the object of slot `slot`, which is away, is now at `place`.
+    pub(crate) fn redirect(&self, _writer: &WriteGuard<'_>, slot: usize, place: Handle) {
+        if let Some(relocation) = self.relocation() {
+            relocation.set_entry(slot, Some(place));
+        }
+    }
+
+    /// Gives back the slot of an object that was away when it was freed. `locked` shows that the
+    /// class lock is held.
+    pub(crate) fn put_away_slot(&self, locked: &mut Partial, slot: usize) {
+        if let Some(relocation) = self.relocation() {
+            let mut away = relocation.away.get();
+            away.remove(slot);
+            relocation.away.set(away);
+            relocation.set_entry(slot, None);
+            self.put_any_slot(locked, slot);
+        }
+    }
+
+    /// Panics if the descriptor contradicts itself. `locked` shows that the class lock is held.
+    pub(crate) fn validate(&self, locked: &Partial) {
+        let slots = self.geometry().slots as usize;
+        let free = self.free_slots(locked);
+        assert_eq!(free.len() + self.used(locked), slots);
+        if let Some(relocation) = self.relocation() {
+            let (away, guests) = (relocation.away.get(), relocation.guests.get());
+            let all = free.union(away).union(guests);
+            assert_eq!(all.len(), free.len() + away.len() + guests.len());
+            for slot in 0..slots {
+                let moved = away.contains(slot) || guests.contains(slot);
+                assert_eq!(relocation.entry(slot).is_some(), moved);
+            }
+        }
+    }
+}
+
+/// What became of a slot that was to be given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Put {
+    /// It is free now.
+    Done,
+    /// Its object is in another zspage. Nothing was changed.
+    Away,
+    /// No handle names it. Nothing was changed.
+    NotAllocated,
 }
 
 impl PageOwner for Zspage {
@@ -227,8 +416,8 @@ impl PageOwner for Zspage {
             .iter()
             .find(|place| place.get() == PackedPfn::new(from))
             .ok_or(Busy)?;
-        // SAFETY: The pages are locked, so they stay. Nobody has the zspage locked as a reader, so nobody
-        // accesses `from`, and nobody knows of `to` yet.
+        // SAFETY: The pages are locked, so they stay. Nobody has the zspage locked as a reader, so
+        // nobody accesses `from`, and nobody knows of `to` yet.
         unsafe { page::copy(from, to) };
         place.set(PackedPfn::new(to));
         Ok(())
@@ -247,6 +436,22 @@ impl ObjRef<Zspage> {
     #[inline]
     pub(crate) fn is_adjacent(self, range: SlotRange) -> bool {
         !range.crosses(PAGE_SIZE) || self.pfn(range.page) + 1 == self.pfn(range.page + 1)
+    }
+
+    /// Panics if a guest's home does not know that it is here. The caller holds the class lock.
+    pub(crate) fn validate_guests(self) {
+        let Some(relocation) = self.relocation() else {
+            return;
+        };
+        let mut guests = relocation.guests.get();
+        while let Some(slot) = guests.take_first() {
+            let place = relocation.entry(slot).and_then(|handle| {
+                // SAFETY: A guest's home lives.
+                let home = unsafe { Zspage::of(handle) }.relocation()?;
+                home.entry(handle.slot())
+            });
+            assert_eq!(place, Some(self.handle(slot)));
+        }
     }
 
     /// Lets the kernel move the pages.
@@ -333,13 +538,14 @@ impl ObjRef<Zspage> {
 ///
 /// # Safety
 ///
-/// The page's zspage belongs to the caller, who holds its lock as a reader; no object is left in it.
+/// The page's zspage belongs to the caller, who holds its lock as a reader; no object is left in
+/// it.
 unsafe fn release_page(place: &Cell<PackedPfn>, page: LockedPage) {
     let pfn = place.replace(PackedPfn::NONE).get();
     page.clear_movable();
     drop(page);
-    // SAFETY: Nobody can reach the page now. If the kernel has isolated it, it has a reference of its
-    // own.
+    // SAFETY: Nobody can reach the page now. If the kernel has isolated it, it has a reference of
+    // its own.
     unsafe {
         page::count_in_zone(pfn, -1);
         page::free(pfn);

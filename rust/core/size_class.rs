@@ -46,6 +46,21 @@ impl SlotRange {
     pub(crate) fn crosses(self, page_size: usize) -> bool {
         self.offset + self.len > page_size
     }
+
+    /// What is left of it after its first `bytes` bytes.
+    pub(crate) fn skip(self, bytes: usize, page_size: usize) -> Self {
+        let offset = self.offset + bytes;
+        Self {
+            page: self.page + offset / page_size,
+            offset: offset % page_size,
+            len: self.len - bytes,
+        }
+    }
+
+    /// How much of it is in the page in which it begins.
+    pub(crate) fn len_in_page(self, page_size: usize) -> usize {
+        self.len.min(page_size - self.offset)
+    }
 }
 
 impl SizeClass {

@@ -1,53 +1,81 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which slots of a zspage are free.
+//! Sets of slots of one zspage.
 
 use super::handle::MAX_SLOTS;
 
-/// The slots of one zspage: a bit for each free one.
+/// A set of slots: a bit for each.
 ///
-/// The map is kept in the descriptor, not in the pages: allocating and freeing never touch a page's
-/// contents, so copying a page elsewhere excludes only those who have it mapped.
+/// What is known of the slots is kept outside the pages: allocating and freeing never touch a
+/// page's contents, so copying a page elsewhere excludes only those who have it mapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct SlotMap {
-    free: u64,
+pub(crate) struct SlotSet {
+    bits: u64,
 }
 
-impl SlotMap {
-    /// A map of `slots` slots, 1 to [`MAX_SLOTS`], all of them free.
+impl SlotSet {
+    /// The set of no slot.
+    pub(crate) const EMPTY: Self = Self { bits: 0 };
+
+    /// The set of the first `slots` slots, 1 to [`MAX_SLOTS`].
     #[inline]
-    pub(crate) fn new(slots: usize) -> Self {
+    pub(crate) fn all(slots: usize) -> Self {
         debug_assert!((1..=MAX_SLOTS).contains(&slots));
         Self {
-            free: u64::MAX >> (MAX_SLOTS - slots),
+            bits: u64::MAX >> (MAX_SLOTS - slots),
         }
     }
 
-    /// Takes the lowest free slot; [`None`] if there is none.
+    /// Takes the lowest slot out; [`None`] if there is none.
     #[inline]
-    pub(crate) fn take(&mut self) -> Option<usize> {
-        if self.free == 0 {
+    pub(crate) fn take_first(&mut self) -> Option<usize> {
+        if self.bits == 0 {
             return None;
         }
-        let slot = self.free.trailing_zeros() as usize;
-        self.free &= self.free - 1;
+        let slot = self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits - 1;
         Some(slot)
     }
 
-    /// Gives a slot back. Returns false, and changes nothing, if it was free already.
+    /// Puts a slot in. Returns false, and changes nothing, if it was in already.
     #[inline]
-    pub(crate) fn put(&mut self, slot: usize) -> bool {
-        let bit = 1u64 << (slot % MAX_SLOTS);
-        if self.free & bit != 0 {
-            return false;
-        }
-        self.free |= bit;
-        true
+    pub(crate) fn insert(&mut self, slot: usize) -> bool {
+        let absent = !self.contains(slot);
+        self.bits |= 1u64 << (slot % MAX_SLOTS);
+        absent
     }
 
-    /// The number of free slots.
+    /// Takes a slot out. Returns false, and changes nothing, if it was not in.
     #[inline]
-    pub(crate) fn free_slots(self) -> usize {
-        self.free.count_ones() as usize
+    pub(crate) fn remove(&mut self, slot: usize) -> bool {
+        let present = self.contains(slot);
+        self.bits &= !(1u64 << (slot % MAX_SLOTS));
+        present
+    }
+
+    /// Whether a slot is in.
+    #[inline]
+    pub(crate) fn contains(self, slot: usize) -> bool {
+        self.bits & 1u64 << (slot % MAX_SLOTS) != 0
+    }
+
+    /// The slots that are in this set or in `other`.
+    #[inline]
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self {
+            bits: self.bits | other.bits,
+        }
+    }
+
+    /// The lowest slot that is not in.
+    #[inline]
+    pub(crate) fn first_absent(self) -> usize {
+        self.bits.trailing_ones() as usize
+    }
+
+    /// The number of slots.
+    #[inline]
+    pub(crate) fn len(self) -> usize {
+        self.bits.count_ones() as usize
     }
 }

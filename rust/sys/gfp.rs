@@ -16,6 +16,14 @@ impl Gfp {
     pub(crate) const NOWAIT: Self =
         Self(bindings::RSMALLOC_GFP_NOWAIT | bindings::RSMALLOC_GFP_NOWARN);
 
+    /// For what can be done without, perhaps while memory is reclaimed: leaves the reserves alone.
+    pub(crate) const SPARE: Self = Self(
+        bindings::RSMALLOC_GFP_NOWAIT
+            | bindings::RSMALLOC_GFP_NOWARN
+            | bindings::RSMALLOC_GFP_NORETRY
+            | bindings::RSMALLOC_GFP_NOMEMALLOC,
+    );
+
     /// Flags that C code passed.
     pub(crate) fn from_raw(flags: bindings::gfp_t) -> Self {
         Self(flags)

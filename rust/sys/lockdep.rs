@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What lockdep is told of the zspage locks. In a kernel without lockdep all of this takes no memory
-//! and no instructions.
+//! What lockdep is told of the zspage locks. In a kernel without lockdep all of this takes no
+//! memory and no instructions.
 //!
 //! lockdep keeps the locks that are held by task, and a mapping may be ended by another task than
 //! the one that made it. So a reader is reported as acquiring, with all that lockdep makes of that

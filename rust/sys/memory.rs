@@ -2,7 +2,11 @@
 
 //! Memory for the module's own data, and copying.
 
-use super::{bindings, gfp::Gfp, list::ObjRef};
+use super::{
+    bindings,
+    gfp::Gfp,
+    list::{ObjRef, WithTail},
+};
 use core::{
     mem::{align_of, size_of},
     ptr::NonNull,
@@ -79,15 +83,42 @@ pub(crate) fn new_object<T>(value: T, gfp: Gfp) -> Option<ObjRef<T>> {
     }
 }
 
-/// Frees an object of [`new_object`].
+/// Moves `value` to memory of its own, with an array of `item`s behind it; [`None`] without memory.
+pub(crate) fn new_object_with_tail<T: WithTail>(
+    value: T,
+    item: T::Item,
+    gfp: Gfp,
+) -> Option<ObjRef<T>> {
+    const {
+        assert!(align_of::<T>() <= bindings::ARCH_SLAB_MINALIGN);
+        assert!(size_of::<T>() % align_of::<T::Item>() == 0);
+    }
+    let len = value.tail_len();
+    let size = size_of::<T>() + len * size_of::<T::Item>();
+    // SAFETY: Any size and flags are allowed.
+    let memory = unsafe { bindings::__kmalloc_noprof(size, gfp.as_raw()) };
+    let object = NonNull::new(memory.cast::<T>())?;
+    // SAFETY: The memory was just allocated, with the size of a `T` and the array, and kmalloc
+    // aligns it to more than a `T` wants. From here on it is only shared.
+    unsafe {
+        object.as_ptr().write(value);
+        let tail = object.as_ptr().add(1).cast::<T::Item>();
+        for index in 0..len {
+            tail.add(index).write(item);
+        }
+        Some(ObjRef::from_ptr(object))
+    }
+}
+
+/// Frees an object of [`new_object`] or [`new_object_with_tail`].
 ///
 /// # Safety
 ///
 /// The object is on no list, and no copy of the reference is used any more.
 pub(crate) unsafe fn free_object<T>(object: ObjRef<T>) {
     let object = object.as_ptr().as_ptr();
-    // SAFETY: The object came from `new_object`, and the caller answers for its not being used any
-    // more.
+    // SAFETY: The object came from one of these functions, and the caller answers for its not being
+    // used any more.
     unsafe {
         object.drop_in_place();
         bindings::kfree(object.cast());

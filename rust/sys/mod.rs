@@ -6,6 +6,7 @@
 
 pub(crate) mod atomic;
 mod bindings;
+pub(crate) mod debugfs;
 pub(crate) mod gfp;
 pub(crate) mod init;
 pub(crate) mod list;
@@ -13,8 +14,10 @@ pub(crate) mod lockdep;
 pub(crate) mod memory;
 pub(crate) mod movable;
 pub(crate) mod page;
+pub(crate) mod parameters;
 pub(crate) mod preempt;
 pub(crate) mod report;
+pub(crate) mod shrinker;
 pub(crate) mod spinlock;
 pub(crate) mod work;
 pub(crate) mod zpool;

@@ -2,10 +2,10 @@
 
 //! Pages that the kernel may move: `struct movable_operations`.
 //!
-//! C header: `include/linux/migrate.h`; the callers are in `mm/migrate.c`. The kernel isolates a page
-//! first, later asks for its contents to be moved, and if that fails puts it back. In between the
-//! page may be released by its owner, and then belongs to the kernel alone. All of that happens under
-//! the page lock, of which [`LockedPage`] is proof.
+//! C header: `include/linux/migrate.h`; the callers are in `mm/migrate.c`. The kernel isolates a
+//! page first, later asks for its contents to be moved, and if that fails puts it back. In between
+//! the page may be released by its owner, and then belongs to the kernel alone. All of that happens
+//! under the page lock, of which [`LockedPage`] is proof.
 
 use super::{
     bindings::{self, ffi},
@@ -29,8 +29,8 @@ pub(crate) struct Busy;
 pub(crate) trait PageOwner: Sized {
     /// Moves what is in page `from` to page `to`, which is then used in its place.
     ///
-    /// Both pages are locked, and `from` is one of the owner's. May be called in parallel for different
-    /// pages of one owner.
+    /// Both pages are locked, and `from` is one of the owner's. May be called in parallel for
+    /// different pages of one owner.
     ///
     /// # Errors
     ///
@@ -55,8 +55,8 @@ impl LockedPage {
         let page = page::from_pfn(pfn);
         // SAFETY: The page is allocated.
         let locked = unsafe { bindings::rsmalloc_page_trylock(page.as_ptr()) };
-        // INVARIANT: It was just locked. Not `then_some`: that would make a value in any case, whose end
-        // unlocks the page of somebody else.
+        // INVARIANT: It was just locked. Not `then_some`: that would make a value in any case,
+        // whose end unlocks the page of somebody else.
         locked.then(|| Self(page))
     }
 
@@ -77,8 +77,8 @@ impl LockedPage {
     ///
     /// # Safety
     ///
-    /// `owner` lives until [`LockedPage::clear_movable`] was called for the page, or for the one that
-    /// took its place.
+    /// `owner` lives until [`LockedPage::clear_movable`] was called for the page, or for the one
+    /// that took its place.
     pub(crate) unsafe fn set_movable<T: PageOwner>(&self, owner: ObjRef<T>) {
         // SAFETY: The page is locked by the type's invariants, and the operations are static.
         unsafe {
@@ -131,8 +131,8 @@ impl<T: PageOwner> Operations<T> {
 
     /// # Safety
     ///
-    /// Both pages are locked by the caller. `src` is movable with these operations, so that its owner
-    /// lives.
+    /// Both pages are locked by the caller. `src` is movable with these operations, so that its
+    /// owner lives.
     unsafe extern "C" fn migrate_page(
         dst: *mut bindings::page,
         src: *mut bindings::page,

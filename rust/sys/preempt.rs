@@ -23,3 +23,9 @@ impl Drop for PreemptionOff {
         unsafe { bindings::rsmalloc_preempt_enable() };
     }
 }
+
+/// Lets others run if they are waiting, in a kernel that would not preempt this task. May sleep.
+pub(crate) fn reschedule() {
+    // SAFETY: It has no preconditions but the context.
+    unsafe { bindings::rsmalloc_cond_resched() };
+}

@@ -83,6 +83,16 @@ impl<T> SpinLock<T> {
             _not_send: PhantomData,
         }
     }
+
+    /// Takes the lock while another of its class is held. The caller sees to the order.
+    pub(crate) fn lock_nested(&self) -> Guard<'_, T> {
+        // SAFETY: The lock was initialised by `new`.
+        unsafe { bindings::rsmalloc_spin_lock_nested(self.lock.get()) };
+        Guard {
+            lock: self,
+            _not_send: PhantomData,
+        }
+    }
 }
 
 /// Shows that a [`SpinLock`] is held, and releases it at the end.

@@ -6,7 +6,7 @@ use super::{
     bindings,
     init::{pin_data, pin_init, pinned_drop, PinInit},
 };
-use core::{marker::PhantomData, pin::Pin};
+use core::{marker::PhantomData, mem::offset_of, pin::Pin};
 use kernel::types::Opaque;
 
 /// An object with a [`DeferredWork`] in it.
@@ -14,7 +14,7 @@ use kernel::types::Opaque;
 /// # Safety
 ///
 /// `WORK_OFFSET` is the offset of the object's `DeferredWork<Self>`, which is dropped, or
-/// [flushed](DeferredWork::flush) for the last time, before anything that `run` uses.
+/// [cancelled](DeferredWork::cancel) for the last time, before anything that `run` uses.
 pub(crate) unsafe trait HasDeferredWork: Sync + Sized {
     /// Bytes from the beginning of the object to its work.
     const WORK_OFFSET: usize;
@@ -27,7 +27,7 @@ pub(crate) unsafe trait HasDeferredWork: Sync + Sized {
 #[pin_data(PinnedDrop)]
 pub(crate) struct DeferredWork<T: HasDeferredWork> {
     #[pin]
-    work: Opaque<bindings::work_struct>,
+    work: Opaque<bindings::delayed_work>,
     _owner: PhantomData<fn(&T)>,
 }
 
@@ -55,16 +55,24 @@ impl<T: HasDeferredWork> DeferredWork<T> {
         unsafe { bindings::rsmalloc_schedule_work(self.work.get()) };
     }
 
-    /// Waits until work that was scheduled is done. Sleeps.
-    pub(crate) fn flush(&self) {
+    /// Has the work done in so many milliseconds, unless it is scheduled already. Does not sleep.
+    pub(crate) fn schedule_after(&self, milliseconds: u32) {
         // SAFETY: The work was initialised by `new`.
-        unsafe { bindings::flush_work(self.work.get()) };
+        unsafe { bindings::rsmalloc_schedule_work_after(self.work.get(), milliseconds) };
+    }
+
+    /// Waits until the work is not being done, and has it not done any more even if it is
+    /// scheduled. Sleeps.
+    pub(crate) fn cancel(&self) {
+        // SAFETY: The work was initialised by `new`.
+        unsafe { bindings::cancel_delayed_work_sync(self.work.get()) };
     }
 
     /// # Safety
     ///
     /// `work` is the work of a `T`.
     unsafe extern "C" fn call(work: *mut bindings::work_struct) {
+        const { assert!(offset_of!(bindings::delayed_work, work) == 0) };
         // SAFETY: `HasDeferredWork` promises that this is where the object is, and that it lives.
         let owner = unsafe { &*work.cast::<u8>().sub(T::WORK_OFFSET).cast::<T>() };
         owner.run();
@@ -74,6 +82,6 @@ impl<T: HasDeferredWork> DeferredWork<T> {
 #[pinned_drop]
 impl<T: HasDeferredWork> PinnedDrop for DeferredWork<T> {
     fn drop(self: Pin<&mut Self>) {
-        self.flush();
+        self.cancel();
     }
 }

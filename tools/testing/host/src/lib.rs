@@ -14,6 +14,8 @@ mod backend;
 mod bounce;
 #[path = "../../../../rust/class.rs"]
 mod class;
+#[path = "../../../../rust/compaction.rs"]
+mod compaction;
 #[path = "../../../../rust/core/mod.rs"]
 mod core;
 #[path = "../../../../rust/error.rs"]
@@ -22,6 +24,8 @@ mod error;
 mod lock;
 #[path = "../../../../rust/pool.rs"]
 mod pool;
+#[path = "../../../../rust/relocation.rs"]
+mod relocation;
 mod sys;
 mod tests;
 #[path = "../../../../rust/zspage.rs"]

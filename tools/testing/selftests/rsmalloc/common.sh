@@ -81,6 +81,12 @@ load()
 	is_loaded || insmod "$DIR/rsmalloc.ko"
 }
 
+# may_waste PERCENT: of a pool, before the module compacts it in the background.
+may_waste()
+{
+	! is_loaded || echo "$1" >/sys/module/rsmalloc/parameters/wasted_share
+}
+
 # The number of those who use the module.
 refcount()
 {

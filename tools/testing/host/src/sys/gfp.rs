@@ -21,6 +21,8 @@ impl Gfp {
         tries_hard: true,
     };
 
+    pub(crate) const SPARE: Self = Self::NOWAIT;
+
     /// The worst that a caller can pass.
     pub(crate) const EVERYTHING: Self = Self {
         direct_reclaim: true,

@@ -47,6 +47,8 @@ struct State {
     objects: BTreeMap<usize, Layout>,
     complaints: Vec<(String, usize)>,
     work: Vec<Box<dyn FnOnce()>>,
+    ticks: Vec<Box<dyn FnOnce()>>,
+    wasted_share: u32,
 }
 
 const ARENA_PAGES: usize = 4096;
@@ -84,6 +86,8 @@ impl Machine {
                 objects: BTreeMap::new(),
                 complaints: Vec::new(),
                 work: Vec::new(),
+                ticks: Vec::new(),
+                wasted_share: 0,
             })
         });
         Self(())
@@ -148,6 +152,19 @@ impl Machine {
         run_work();
     }
 
+    /// Lets the time pass that work was put off for, and does it; false if there was none.
+    pub(crate) fn tick(&self) -> bool {
+        let ticks = with(|state| std::mem::take(&mut state.ticks));
+        let any = !ticks.is_empty();
+        ticks.into_iter().for_each(|tick| tick());
+        any
+    }
+
+    /// Sets the module's parameter of that name.
+    pub(crate) fn set_wasted_share(&self, share: u32) {
+        with(|state| state.wasted_share = share);
+    }
+
     /// Whether somebody is moving the page.
     pub(crate) fn is_migrating(&self, pfn: usize) -> bool {
         with(|state| state.frames[pfn - FIRST_PFN].locked)
@@ -181,8 +198,13 @@ impl Drop for Machine {
     }
 }
 
+/// Whether a small allocation succeeds.
+pub(super) fn may_allocate() -> bool {
+    with(take_from_memory)
+}
+
 /// Takes one from the allocations that still succeed.
-fn may_allocate(state: &mut State) -> bool {
+fn take_from_memory(state: &mut State) -> bool {
     match &mut state.memory {
         Memory::Left(0) => false,
         Memory::Left(left) => {
@@ -200,7 +222,7 @@ pub(super) fn arena() -> *mut u8 {
 /// Allocates `count` consecutive pages.
 pub(super) fn alloc_pages(count: usize) -> Option<usize> {
     with(|state| {
-        if !may_allocate(state) {
+        if !take_from_memory(state) {
             return None;
         }
         let stride = match state.memory {
@@ -299,8 +321,8 @@ pub(super) fn finish_migration(pfn: usize) -> bool {
     };
     lock_page(to);
     let owner = with_page(pfn, |page| page.owner.clone());
-    // As in `migrate_movable_ops_page()` of mm/migrate.c. A page that its owner has released meanwhile
-    // counts as moved.
+    // As in `migrate_movable_ops_page()` of mm/migrate.c. A page that its owner has released
+    // meanwhile counts as moved.
     let moved = match owner {
         Some(move_page) => move_page(pfn, to).is_ok(),
         None => true,
@@ -338,7 +360,7 @@ pub(super) fn count_in_zone(pfn: usize, delta: isize) {
 
 pub(super) fn alloc_object(layout: Layout) -> Option<*mut u8> {
     with(|state| {
-        if !may_allocate(state) {
+        if !take_from_memory(state) {
             return None;
         }
         // SAFETY: The module asks for no empty objects.
@@ -364,6 +386,14 @@ pub(super) fn free_object(object: *mut u8) {
 
 pub(super) fn add_work(work: Box<dyn FnOnce()>) {
     with(|state| state.work.push(work));
+}
+
+pub(super) fn add_tick(tick: Box<dyn FnOnce()>) {
+    with(|state| state.ticks.push(tick));
+}
+
+pub(crate) fn wasted_share() -> u32 {
+    with(|state| state.wasted_share)
 }
 
 pub(super) fn run_work() {

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use super::{gfp::Gfp, list::ObjRef, machine};
+use super::{
+    gfp::Gfp,
+    list::{ObjRef, WithTail},
+    machine,
+};
 use std::{alloc::Layout, ptr::NonNull};
 
 pub(crate) struct SlabCache(Layout);
@@ -29,6 +33,27 @@ pub(crate) fn new_object<T>(value: T, gfp: Gfp) -> Option<ObjRef<T>> {
     // SAFETY: The memory was just allocated for a `T`.
     unsafe {
         object.write(value);
+        Some(ObjRef::from_ptr(object))
+    }
+}
+
+pub(crate) fn new_object_with_tail<T: WithTail>(
+    value: T,
+    item: T::Item,
+    gfp: Gfp,
+) -> Option<ObjRef<T>> {
+    assert!(!gfp.movable && !gfp.direct_reclaim);
+    let len = value.tail_len();
+    let layout = Layout::new::<T>()
+        .extend(Layout::array::<T::Item>(len).unwrap())
+        .unwrap()
+        .0;
+    let object = NonNull::new(machine::alloc_object(layout)?)?.cast::<T>();
+    // SAFETY: The memory was just allocated for a `T` and the array.
+    unsafe {
+        object.write(value);
+        let tail = object.add(1).cast::<T::Item>();
+        (0..len).for_each(|index| tail.add(index).write(item));
         Some(ObjRef::from_ptr(object))
     }
 }

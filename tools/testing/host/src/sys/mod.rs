@@ -6,6 +6,7 @@
 //! it up for a test, and at the end of the test finds what was not given back.
 
 pub(crate) mod atomic;
+pub(crate) mod debugfs;
 pub(crate) mod gfp;
 pub(crate) mod init;
 #[path = "../../../../../rust/sys/list.rs"]
@@ -16,8 +17,10 @@ pub(crate) mod machine;
 pub(crate) mod memory;
 pub(crate) mod movable;
 pub(crate) mod page;
+pub(crate) mod parameters;
 pub(crate) mod preempt;
 pub(crate) mod report;
+pub(crate) mod shrinker;
 pub(crate) mod spinlock;
 pub(crate) mod work;
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 use super::init::{pin_init, PinInit};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Mutex;
+pub(crate) use std::sync::MutexGuard as Guard;
 
 macro_rules! lock_class {
     ($name:literal) => {
@@ -12,8 +13,7 @@ pub(crate) use lock_class;
 
 pub(crate) struct LockClass;
 
-/// A mutex that nobody may find taken: the module's locks are never nested, and a test has one
-/// thread for each machine.
+/// A mutex that nobody may find taken: a test has one thread for each machine.
 #[pinned_init::pin_data]
 pub(crate) struct SpinLock<T> {
     value: Mutex<T>,
@@ -26,7 +26,11 @@ impl<T> SpinLock<T> {
         })
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+    pub(crate) fn lock_nested(&self) -> Guard<'_, T> {
+        self.lock()
+    }
+
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
         self.value
             .try_lock()
             .expect("a lock is taken while it is held")

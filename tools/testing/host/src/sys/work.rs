@@ -15,7 +15,8 @@ pub(crate) unsafe trait HasDeferredWork: Sized + 'static {
     fn run(&self);
 }
 
-/// Work that is done when it is waited for, or by [`Machine::run_work`](super::machine::Machine::run_work).
+/// Work that is done by [`Machine::run_work`](super::machine::Machine::run_work) or
+/// [`Machine::tick`](super::machine::Machine::tick).
 #[pin_data(PinnedDrop)]
 pub(crate) struct DeferredWork<T: HasDeferredWork> {
     scheduled: Rc<Cell<bool>>,
@@ -37,29 +38,37 @@ impl<T: HasDeferredWork> DeferredWork<T> {
     }
 
     pub(crate) fn schedule(&self) {
+        machine::add_work(self.call());
+    }
+
+    pub(crate) fn schedule_after(&self, _milliseconds: u32) {
+        machine::add_tick(self.call());
+    }
+
+    /// Does the work, unless it has been cancelled.
+    fn call(&self) -> Box<dyn FnOnce()> {
         self.scheduled.set(true);
         let scheduled = self.scheduled.clone();
         let owner = (&raw const *self)
             .wrapping_byte_sub(T::WORK_OFFSET)
             .cast::<T>();
-        machine::add_work(Box::new(move || {
+        Box::new(move || {
             if scheduled.take() {
-                // SAFETY: `HasDeferredWork` promises that this is where the object is, and flushes the work
-                // before the object goes.
+                // SAFETY: `HasDeferredWork` promises that this is where the object is, and cancels
+                // the work before the object goes.
                 unsafe { &*owner }.run();
             }
-        }));
+        })
     }
 
-    pub(crate) fn flush(&self) {
-        machine::run_work();
-        assert!(!self.scheduled.get());
+    pub(crate) fn cancel(&self) {
+        self.scheduled.set(false);
     }
 }
 
 #[pinned_drop]
 impl<T: HasDeferredWork> PinnedDrop for DeferredWork<T> {
     fn drop(self: Pin<&mut Self>) {
-        self.flush();
+        self.cancel();
     }
 }

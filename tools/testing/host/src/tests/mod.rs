@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 mod bounce;
+mod compaction;
 mod fullness;
 mod handle;
 mod list;

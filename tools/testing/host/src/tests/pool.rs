@@ -7,6 +7,7 @@ use crate::{
         Backend,
         MapMode::{self, ReadOnly, ReadWrite, WriteOnly},
     },
+    compaction::{Compacted, Limit, Scope},
     core::handle::Handle,
     error::Error,
     pool::Pool,
@@ -21,7 +22,7 @@ use crate::{
 use proptest::prelude::*;
 use std::{collections::BTreeMap, pin::Pin};
 
-fn new_pool() -> Result<Pin<Box<Pool>>, Error> {
+pub(super) fn new_pool() -> Result<Pin<Box<Pool>>, Error> {
     let mut pool = Box::<Pool>::new_uninit();
     // SAFETY: The place is valid and is pinned before anybody sees it. If this fails, it holds
     // nothing.
@@ -32,25 +33,33 @@ fn new_pool() -> Result<Pin<Box<Pool>>, Error> {
 }
 
 /// A pool, and what should be in it.
-struct Tester {
-    pool: Pin<Box<Pool>>,
-    objects: BTreeMap<usize, Vec<u8>>,
-    mapped: Vec<(Handle, *mut u8)>,
+pub(super) struct Tester {
+    pub(super) pool: Pin<Box<Pool>>,
+    pub(super) objects: BTreeMap<usize, Vec<u8>>,
+    pub(super) mapped: Vec<(Handle, *mut u8)>,
+    /// Whether objects may have been moved.
+    pub(super) compacted: bool,
     /// Pages that the machine has isolated, and whether it has them locked to move them.
     isolated: Vec<(usize, bool)>,
 }
 
 impl Tester {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             pool: new_pool().unwrap(),
             objects: BTreeMap::new(),
             mapped: Vec::new(),
+            compacted: false,
             isolated: Vec::new(),
         }
     }
 
-    fn with_mapping<R>(&self, handle: Handle, mode: MapMode, work: impl FnOnce(*mut u8) -> R) -> R {
+    pub(super) fn with_mapping<R>(
+        &self,
+        handle: Handle,
+        mode: MapMode,
+        work: impl FnOnce(*mut u8) -> R,
+    ) -> R {
         // SAFETY: The handles here are of live objects, and each object is mapped by one test at a
         // time.
         unsafe {
@@ -62,7 +71,7 @@ impl Tester {
         }
     }
 
-    fn store(&mut self, contents: Vec<u8>) -> Result<Handle, Error> {
+    pub(super) fn store(&mut self, contents: Vec<u8>) -> Result<Handle, Error> {
         let handle = self.pool.malloc(contents.len(), Gfp::EVERYTHING)?;
         // SAFETY: A mapping is valid for the object's size.
         self.with_mapping(handle, WriteOnly, |address| unsafe {
@@ -73,7 +82,7 @@ impl Tester {
     }
 
     /// Writes to one byte of an object and leaves the others.
-    fn change(&mut self, handle: Handle, at: usize, byte: u8) {
+    pub(super) fn change(&mut self, handle: Handle, at: usize, byte: u8) {
         // SAFETY: A mapping is valid for the object's size.
         self.with_mapping(handle, ReadWrite, |address| unsafe {
             address.add(at).write(byte)
@@ -81,7 +90,7 @@ impl Tester {
         self.objects.get_mut(&handle.into_raw()).unwrap()[at] = byte;
     }
 
-    fn check_at(&self, handle: Handle, address: *const u8) {
+    pub(super) fn check_at(&self, handle: Handle, address: *const u8) {
         let contents = &self.objects[&handle.into_raw()];
         // SAFETY: A mapping is valid for the object's size.
         let found = unsafe { std::slice::from_raw_parts(address, contents.len()) };
@@ -92,18 +101,18 @@ impl Tester {
         );
     }
 
-    fn check(&self, handle: Handle) {
+    pub(super) fn check(&self, handle: Handle) {
         self.with_mapping(handle, ReadOnly, |address| self.check_at(handle, address));
     }
 
-    fn free(&mut self, handle: Handle) {
+    pub(super) fn free(&mut self, handle: Handle) {
         self.objects.remove(&handle.into_raw()).unwrap();
         // SAFETY: The object is live and not mapped.
         unsafe { self.pool.free(handle) };
     }
 
     /// Maps an object and leaves it mapped.
-    fn hold(&mut self, handle: Handle) {
+    pub(super) fn hold(&mut self, handle: Handle) {
         // SAFETY: The object is live, and is not written to while it is held.
         let address = unsafe { self.pool.map(handle, ReadOnly) };
         assert!(!address.is_null());
@@ -111,18 +120,18 @@ impl Tester {
     }
 
     /// Ends a mapping of [`Tester::hold`].
-    fn release(&mut self, index: usize) {
+    pub(super) fn release(&mut self, index: usize) {
         let (handle, address) = self.mapped.remove(index);
         self.check_at(handle, address);
         // SAFETY: It is mapped.
         unsafe { self.pool.unmap(handle) };
     }
 
-    fn is_held(&self, handle: Handle) -> bool {
+    pub(super) fn is_held(&self, handle: Handle) -> bool {
         self.mapped.iter().any(|(held, _)| *held == handle)
     }
 
-    fn finish_migration(&mut self, machine: &Machine, index: usize) {
+    pub(super) fn finish_migration(&mut self, machine: &Machine, index: usize) {
         let (pfn, locked) = self.isolated.remove(index);
         if !locked {
             machine.start_migration(pfn);
@@ -130,15 +139,31 @@ impl Tester {
         machine.finish_migration(pfn);
     }
 
-    fn nth(&self, index: usize) -> Option<Handle> {
+    pub(super) fn nth(&self, index: usize) -> Option<Handle> {
         let count = self.objects.len().max(1);
         let raw = self.objects.keys().nth(index % count)?;
         Some(Handle::from_raw(*raw))
     }
 
+    pub(super) fn compact(&mut self, scope: Scope, objects: usize) -> Compacted {
+        self.compacted = true;
+        let limit = Limit {
+            objects,
+            ..Limit::NONE
+        };
+        self.pool.compact(scope, limit).unwrap()
+    }
+
     /// Everything that must hold at any time.
-    fn validate(&self, machine: &Machine) {
+    pub(super) fn validate(&self, machine: &Machine) {
         self.pool.validate();
+        assert_eq!(machine.counted_in_zone(), self.pool.pages() as isize);
+        for (handle, address) in &self.mapped {
+            self.check_at(*handle, *address);
+        }
+        if self.compacted {
+            return;
+        }
         // Each zspage with an object in it has its pages, and there are no others.
         let zspages: BTreeMap<usize, &Vec<u8>> = self
             .objects
@@ -155,20 +180,17 @@ impl Tester {
         // Pages that were locked when their zspage lost its last object go when the work is done.
         let total = self.pool.total_pages();
         assert!(total == pages || total > pages && machine.has_work());
-        assert_eq!(machine.counted_in_zone(), total as isize);
-        for (handle, address) in &self.mapped {
-            self.check_at(*handle, *address);
-        }
     }
 }
 
-fn contents(size: usize, seed: u8) -> Vec<u8> {
+pub(super) fn contents(size: usize, seed: u8) -> Vec<u8> {
     (0..size)
         .map(|i| (i as u8).wrapping_mul(31) ^ (i >> 8) as u8 ^ seed)
         .collect()
 }
 
-const MEMORIES: [Memory; 3] = [Memory::Plenty, Memory::Fragmented, Memory::PartlyFragmented];
+pub(super) const MEMORIES: [Memory; 3] =
+    [Memory::Plenty, Memory::Fragmented, Memory::PartlyFragmented];
 
 /// Catches an object whose bytes are lost or are another's: every size, in memory that needs no
 /// bounce buffers, in one in which every object over a page boundary needs one, and in one with
@@ -374,7 +396,8 @@ fn move_all_pages(machine: &Machine) -> usize {
     pages.iter().filter(migrate).count()
 }
 
-/// Catches contents that stay behind, or a page array that does not follow: every size, moved twice.
+/// Catches contents that stay behind, or a page array that does not follow: every size, moved
+/// twice.
 #[test]
 fn moving_pages_keeps_the_contents() {
     for memory in MEMORIES {
@@ -411,9 +434,9 @@ fn a_mapping_keeps_its_zspage_in_place() {
     tester.free(handle);
 }
 
-/// Catches a page that stays for ever, one that is freed twice and a descriptor that goes too early: the
-/// last object goes while a page is isolated, is being moved, or both, and the rest happens later or only
-/// when the pool is destroyed.
+/// Catches a page that stays for ever, one that is freed twice and a descriptor that goes too
+/// early: the last object goes while a page is isolated, is being moved, or both, and the rest
+/// happens later or only when the pool is destroyed.
 #[test]
 fn the_last_object_goes_while_a_page_moves() {
     for size in [50, 1000, 3000, PAGE_SIZE] {
@@ -461,6 +484,8 @@ enum Step {
     StartMigration { page: usize },
     FinishMigration { page: usize },
     RunWork,
+    Compact { across: bool, objects: usize },
+    Tick,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -478,6 +503,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => object.prop_map(|page| Step::StartMigration { page }),
         3 => object.prop_map(|page| Step::FinishMigration { page }),
         1 => Just(Step::RunWork),
+        4 => (any::<bool>(), prop_oneof![1..4usize, Just(usize::MAX)])
+            .prop_map(|(across, objects)| Step::Compact { across, objects }),
+        2 => Just(Step::Tick),
         1 => prop_oneof![
             prop::sample::select(&MEMORIES[..]),
             (0usize..12).prop_map(Memory::Left)
@@ -494,7 +522,9 @@ proptest! {
     #[test]
     fn any_sequence_keeps_the_invariants(steps in prop::collection::vec(step(), 1..200)) {
         let machine = Machine::new(Memory::Plenty);
+        machine.set_wasted_share(3);
         let mut tester = Tester::new();
+        let before = (machine.pages(), machine.objects());
         for step in steps {
             match step {
                 Step::Store { size, seed } => match tester.store(contents(size, seed)) {
@@ -545,6 +575,14 @@ proptest! {
                 Step::FinishMigration { page } => if !tester.isolated.is_empty() {
                     tester.finish_migration(&machine, page % tester.isolated.len());
                 },
+                Step::Compact { across, objects } => {
+                    tester.compact(if across { Scope::LargerClasses } else { Scope::Class }, objects);
+                }
+                Step::Tick => {
+                    machine.tick();
+                    tester.compacted = true;
+                    tester.isolated.retain(|(pfn, locked)| !locked || machine.is_migrating(*pfn));
+                }
                 // The work waits for all pages that somebody moves.
                 Step::RunWork => {
                     machine.run_work();
@@ -565,5 +603,6 @@ proptest! {
         }
         machine.run_work();
         tester.validate(&machine);
+        assert_eq!((machine.pages(), machine.objects()), before);
     }
 }

@@ -2,7 +2,7 @@
 
 //! The slot map against a set.
 
-use crate::core::{handle::MAX_SLOTS, slots::SlotMap};
+use crate::core::{handle::MAX_SLOTS, slots::SlotSet};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 #[test]
 fn a_map_has_each_slot_once() {
     for slots in 1..=MAX_SLOTS {
-        let mut map = SlotMap::new(slots);
-        assert_eq!(map.free_slots(), slots);
+        let mut map = SlotSet::all(slots);
+        assert_eq!(map.len(), slots);
         for slot in 0..slots {
-            assert_eq!(map.take(), Some(slot));
+            assert_eq!(map.take_first(), Some(slot));
         }
-        assert_eq!(map.take(), None);
-        assert_eq!(map.free_slots(), 0);
+        assert_eq!(map.take_first(), None);
+        assert_eq!(map.len(), 0);
     }
 }
 
@@ -28,15 +28,15 @@ proptest! {
         slots in 1..=MAX_SLOTS,
         steps in prop::collection::vec(0..2 * MAX_SLOTS, 0..500),
     ) {
-        let mut map = SlotMap::new(slots);
+        let mut map = SlotSet::all(slots);
         let mut free: BTreeSet<usize> = (0..slots).collect();
         for step in steps {
             if step < slots {
-                prop_assert_eq!(map.put(step), free.insert(step));
+                prop_assert_eq!(map.insert(step), free.insert(step));
             } else {
-                prop_assert_eq!(map.take(), free.pop_first());
+                prop_assert_eq!(map.take_first(), free.pop_first());
             }
-            prop_assert_eq!(map.free_slots(), free.len());
+            prop_assert_eq!(map.len(), free.len());
         }
     }
 }

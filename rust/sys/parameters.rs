@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module's parameters, in `/sys/module/rsmalloc/parameters/`. `helpers.c` declares them.
+
+use super::bindings;
+
+/// The share of a pool, in per cent, that may be wasted before it is compacted in the background; 0
+/// if it never is.
+pub(crate) fn wasted_share() -> u32 {
+    // SAFETY: It only reads a number.
+    unsafe { bindings::rsmalloc_wasted_share() }
+}

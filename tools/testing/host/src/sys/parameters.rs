@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: GPL-2.0
+
+pub(crate) use super::machine::wasted_share;
