@@ -35,6 +35,8 @@ usage()
 	  --log FILE         keep the complete console log there
 	  --ktap             strict verdict: COMMAND prints KTAP, and the kernel log
 	                     must be clean (see scripts/verdict.py)
+	  --expect REGEX     with --ktap: the kernel must complain once, and its
+	                     report contain this
 	  --verbose          show the kernel's messages too
 
 	Exit status: COMMAND's own, or that of the verdict with --ktap; 124 if the
@@ -46,12 +48,12 @@ usage()
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/rsmalloc
 kdir=${RSMALLOC_KDIR:-} vng=${RSMALLOC_VNG:-}
 cpus=2 memory=1G swap="" timeout=600 append="" qemu_opts="" rwdirs=()
-tcg=no log="" ktap=no verbose=no
+tcg=no log="" ktap=no expect=() verbose=no
 
 while [ $# -gt 0 ]; do
 	case $1 in
 	--kdir | --cpus | --memory | --swap | --rwdir | --timeout | --append | \
-		--qemu-opts | --log)
+		--qemu-opts | --log | --expect)
 		[ $# -ge 2 ] || die "$1 needs a value; see --help"
 		;;&
 	--kdir) kdir=$2 && shift 2 ;;
@@ -63,6 +65,7 @@ while [ $# -gt 0 ]; do
 	--append) append+=" $2" && shift 2 ;;
 	--qemu-opts) qemu_opts+=" $2" && shift 2 ;;
 	--log) log=$2 && shift 2 ;;
+	--expect) expect=(--expect "$2") && export RSMALLOC_EXPECT=$2 && shift 2 ;;
 	--tcg) tcg=yes && shift ;;
 	--ktap) ktap=yes && shift ;;
 	--verbose) verbose=yes && shift ;;
@@ -239,6 +242,6 @@ elif [ -z "$status" ]; then
 fi
 if [ "$ktap" = yes ]; then
 	status=0
-	"$here/verdict.py" "$log" || status=$?
+	"$here/verdict.py" "${expect[@]}" "$log" || status=$?
 fi
 exit "$status"

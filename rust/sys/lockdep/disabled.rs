@@ -2,10 +2,18 @@
 
 //! Without lockdep: the interface of the other one, and nothing behind it.
 
-use crate::sys::{
-    init::{pin_data, pin_init, PinInit},
-    CStr,
+use crate::{
+    lock::ZspageLock,
+    sys::{
+        init::{pin_data, pin_init, PinInit},
+        CStr,
+    },
 };
+use core::mem::size_of;
+
+// A zspage lock is its word, and what is between acquiring and holding it is nothing.
+const _: () = assert!(size_of::<ZspageLock>() == size_of::<u32>());
+const _: () = assert!(size_of::<Acquiring>() == 0);
 
 #[pin_data]
 pub(crate) struct OwnedLockMap {}

@@ -129,20 +129,35 @@ HARMLESS = [
     "Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on, data leaks possible",
 ]
 
+# What, the log, the exit status with --expect, and a part of what must be printed.
+REPORT = ("WARNING: possible circular locking dependency detected", "rsmalloc_zspage, at: x", "Call Trace:")
+EXPECTED = [
+    ("a report that is expected", kernel_says(*REPORT), 0, "3 passed, 0 failed"),
+    ("no report where one is expected", CLEAN, 1, "does not complain of rsmalloc_zspage"),
+    ("another report than the expected one",
+     kernel_says("WARNING: CPU: 0", "Call Trace:"), 1, "the kernel complains"),
+    ("a report that only the command speaks of",
+     kernel_says("WARNING: CPU: 0", "guest: rsmalloc_zspage"), 1, "does not complain of rsmalloc_zspage"),
+    ("a second report after the expected one", kernel_says(*REPORT, *REPORT), 1, "3 passed, 1 failed"),
+    ("another report right after the expected one",
+     kernel_says(*REPORT, "BUG: scheduling while atomic: insmod/71", "Call Trace:"), 1, "3 passed, 1 failed"),
+]
+
 Check = tuple[str, Callable[[], str]]
 
 
-def verdict_of(log: str) -> tuple[int, str]:
+def verdict_of(log: str, *options: str) -> tuple[int, str]:
     """Runs the program as scripts/vm.sh does, for its exit status counts."""
     with tempfile.NamedTemporaryFile("w", suffix=".log") as file:
         file.write(log)
         file.flush()
-        run = subprocess.run([SCRIPTS / "verdict.py", file.name], capture_output=True, text=True, timeout=60)
+        run = subprocess.run([SCRIPTS / "verdict.py", *options, file.name],
+                             capture_output=True, text=True, timeout=60)
     return run.returncode, run.stdout + run.stderr
 
 
-def check_log(log: str, status: int, part: str) -> str:
-    got, output = verdict_of(log)
+def check_log(log: str, status: int, part: str, *options: str) -> str:
+    got, output = verdict_of(log, *options)
     if got != status:
         return f"exit status {got} instead of {status}; it printed:\n{output}"
     return "" if part in output else f"no {part!r} in:\n{output}"
@@ -154,11 +169,12 @@ def check_entries(entries: list[re.Pattern[str]], messages: list[str]) -> str:
 
 
 def checks() -> list[Check]:
-    def log(entry: tuple[str, str, int, str]) -> Check:
-        return entry[0], lambda: check_log(*entry[1:])
+    def log(entry: tuple[str, str, int, str], *options: str) -> Check:
+        return entry[0], lambda: check_log(*entry[1:], *options)
 
     return [
         *(log(entry) for entry in LOGS),
+        *(log(entry, "--expect", "rsmalloc_zspage") for entry in EXPECTED),
         *(log((f"denied: {message}", kernel_says(message), 1, message)) for message in COMPLAINTS),
         *(log((f"allowed: {message}", kernel_says(message), 0, "3 passed, 0 failed")) for message in HARMLESS),
         ("each entry of the deny list has a sample", lambda: check_entries(verdict.DENY, COMPLAINTS)),

@@ -24,17 +24,20 @@ skip_all()
 
 [ "$(id -u)" -eq 0 ] || skip_all "needs root"
 
-# check DESCRIPTION COMMAND...: one test, with the command's output as its diagnosis.
+# check DESCRIPTION COMMAND...: one test, with the command's output as its
+# diagnosis; of one that passes, only the figures after "pass: ". The status
+# KSFT_SKIP says that the test cannot be run here.
 check()
 {
-	local description=$1 output
+	local description=$1 output status=0
 	shift
-	if output=$("$@" 2>&1); then
-		ktap_test_pass "$description"
-	else
-		ktap_print_msg "${output//$'\n'/; }"
-		ktap_test_fail "$description"
-	fi
+	output=$("$@" 2>&1) || status=$?
+	[[ $status -eq 0 && $output != "pass: "* ]] || ktap_print_msg "${output//$'\n'/; }"
+	case $status in
+	0) ktap_test_pass "$description" ;;
+	"$KSFT_SKIP") ktap_test_skip "$description" ;;
+	*) ktap_test_fail "$description" ;;
+	esac
 }
 
 # is WHAT ACTUAL EXPECTED
@@ -85,6 +88,51 @@ load()
 may_waste()
 {
 	! is_loaded || echo "$1" >/sys/module/rsmalloc/parameters/wasted_share
+}
+
+# The zpool front end that module/objects.h calls.
+front_end=(zpool_create_pool zpool_destroy_pool zpool_malloc_support_movable zpool_malloc zpool_free
+	zpool_map_handle zpool_unmap_handle zpool_get_total_pages)
+
+# load_tests MODULE WORD...: loads a module with tests. A word is one of its
+# parameters (name=value), or a kernel function whose address is one.
+load_tests()
+{
+	local module=$1 parameters
+	shift
+	mapfile -t parameters < <(printf '%s\n' "${front_end[@]}" "$@" | awk '
+		FNR == NR { if (/=/) print; else wanted[$1]; next }
+		$3 in wanted { print $3 "=0x" $1 }' - /proc/kallsyms)
+	insmod "$DIR/$module.ko" "${parameters[@]}" || return
+	tests=/sys/module/$module/parameters
+}
+
+# run_test TEST: runs a test of the module that was loaded last.
+run_test()
+{
+	local result
+	echo "$1" >"$tests/run" || return
+	result=$(cat "$tests/result")
+	echo "$result"
+	case $result in
+	pass*) return 0 ;;
+	skip:*) return "$KSFT_SKIP" ;;
+	*) return 1 ;;
+	esac
+}
+
+no_leak()
+{
+	is "the number of zspages" "$(zspages)" "$1"
+}
+
+# What a test stored must be gone, or its pages stay counted for ever.
+run_test_without_leak()
+{
+	local before
+	before=$(zspages)
+	run_test "$1" || return
+	eventually no_leak "$before"
 }
 
 # The number of those who use the module.

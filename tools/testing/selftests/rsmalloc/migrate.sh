@@ -13,32 +13,18 @@ DIR=$(dirname "$(readlink -f "$0")")
 # when the functions that it was once told to call for them are gone.
 unload_while_isolated()
 {
-	run_lock_test leave_isolated && unload && ! is_loaded &&
-		run_lock_test put_back_isolated
-}
-
-no_leak()
-{
-	is "the number of zspages" "$(zspages)" "$1"
-}
-
-# What a test stored must be gone, or its pages stay counted for ever.
-without_leak()
-{
-	local before
-	before=$(zspages)
-	run_lock_test "$1" || return
-	eventually no_leak "$before"
+	run_test leave_isolated && unload && ! is_loaded &&
+		run_test put_back_isolated
 }
 
 load_lock_test || exit "$KSFT_FAIL"
-mapfile -t tests <"$parameters/run"
+mapfile -t names <"$tests/run"
 
 ktap_print_header
-ktap_set_plan $((${#tests[@]} + 1))
-for test in "${tests[@]}"; do
-	report "$test" without_leak "$test"
+ktap_set_plan $((${#names[@]} + 1))
+for name in "${names[@]}"; do
+	check "$name" run_test_without_leak "$name"
 done
-report "pages outlive the module while they are isolated" unload_while_isolated
+check "pages outlive the module while they are isolated" unload_while_isolated
 rmmod lock_test
 ktap_finished

@@ -1,230 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Tests of page migration, and of the lock that mappings and migration share.
+ * How a script runs one is told in objects.h.
  *
  * Pages of a pool are isolated and migrated on purpose, by the functions that
- * compaction uses. They and the zpool front end are not exported to modules, so
- * their addresses are parameters, which the test script reads from
- * /proc/kallsyms. The name of a test written to the parameter "run" runs it on
- * a new pool; the parameter "result" then tells how it went: "pass" or
- * "pass: ...", "skip: ..." or "fail: ...".
- *
- * What happens while a page is being copied is seen through a kprobe on the
- * function of rsmalloc that does it, see struct section.
+ * compaction uses. What happens while a page is being copied is seen through a
+ * kprobe on the function of rsmalloc that does it, see struct section.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/completion.h>
 #include <linux/debug_locks.h>
-#include <linux/delay.h>
-#include <linux/hash.h>
 #include <linux/highmem.h>
 #include <linux/kprobes.h>
-#include <linux/kthread.h>
 #include <linux/migrate.h>
-#include <linux/mm.h>
-#include <linux/module.h>
-#include <linux/moduleparam.h>
 #include <linux/pagemap.h>
-#include <linux/prandom.h>
-#include <linux/sched.h>
 #include <linux/sort.h>
 #include <linux/spinlock.h>
-#include <linux/uaccess.h>
-#include <linux/vmalloc.h>
 #include <linux/vmstat.h>
-#include <linux/zpool.h>
 
-#define FUNCTION(name)							\
-	static unsigned long name##_address;				\
-	module_param_named(name, name##_address, ulong, 0);		\
-	MODULE_PARM_DESC(name, "Address of " #name "()")
+#include "objects.h"
 
-FUNCTION(zpool_create_pool);
-FUNCTION(zpool_destroy_pool);
-FUNCTION(zpool_malloc);
-FUNCTION(zpool_free);
-FUNCTION(zpool_map_handle);
-FUNCTION(zpool_unmap_handle);
-FUNCTION(zpool_get_total_pages);
 FUNCTION(isolate_movable_page);
 FUNCTION(migrate_pages);
 FUNCTION(putback_movable_pages);
 
-/* The function itself, with its own type. */
-#define CALL(name) ((typeof(name) *)name##_address)
-
-#define MAX_OBJECTS	16384
 #define MAX_PAGES	16384
-#define NOISE_OFFSETS	65536
-#define SEED		20160406
-
-/*
- * How long to wait for what another CPU is about to do, in seconds. It comes
- * within microseconds; the machine below may be busy with other things.
- */
-#define PATIENCE	20
-
-struct object {
-	unsigned long handle;
-	u32 size;
-	/* Chooses the contents. */
-	u32 seed;
-	bool stored;
-	/* Bit 0: a worker has it in hand. */
-	unsigned long in_hand;
-};
-
-/* The objects of the running test: what it leaves stored is freed after it. */
-static struct object *objects;
-
 /* The pages that the running test moves. */
 static struct page **pages;
-
-/* Random bytes; an object's contents are a part of them. */
-static u8 *noise;
-
-static char result[1024] = "no test was run";
-static unsigned long failed;
-
-/* Reports the first failure of a test; later ones are often its consequence. */
-static __printf(1, 2) int fail(const char *format, ...)
-{
-	va_list args;
-
-	if (!test_and_set_bit(0, &failed)) {
-		int length = scnprintf(result, sizeof(result), "fail: ");
-
-		va_start(args, format);
-		vscnprintf(result + length, sizeof(result) - length, format, args);
-		va_end(args);
-	}
-	return -EINVAL;
-}
-
-/* Reports figures of a test that passes. */
-static __printf(1, 2) void tell(const char *format, ...)
-{
-	size_t length = strlen(result);
-	va_list args;
-
-	if (test_bit(0, &failed))
-		return;
-	length += scnprintf(result + length, sizeof(result) - length, length ? "; " : "pass: ");
-	va_start(args, format);
-	vscnprintf(result + length, sizeof(result) - length, format, args);
-	va_end(args);
-}
-
-/* --- Objects ------------------------------------------------------------- */
-
-static const u8 *contents(const struct object *object)
-{
-	return noise + hash_32(object->seed ^ object->size << 16, 32) % NOISE_OFFSETS;
-}
-
-static u8 *map(struct zpool *pool, const struct object *object, enum zpool_mapmode mode)
-{
-	u8 *address = CALL(zpool_map_handle)(pool, object->handle, mode);
-
-	if (!address)
-		fail("an object of %u bytes was not mapped", object->size);
-	return address;
-}
-
-static void unmap(struct zpool *pool, const struct object *object)
-{
-	CALL(zpool_unmap_handle)(pool, object->handle);
-}
-
-static int compare(const struct object *object, const u8 *address)
-{
-	const u8 *expected = contents(object);
-	u32 i;
-
-	if (!memcmp(address, expected, object->size))
-		return 0;
-	for (i = 0; i < object->size - 1; i++)
-		if (address[i] != expected[i])
-			break;
-	return fail("byte %u of an object of %u bytes is %#x instead of %#x",
-		    i, object->size, address[i], expected[i]);
-}
-
-static int store(struct zpool *pool, struct object *object, u32 size, u32 seed)
-{
-	u8 *address;
-	int error;
-
-	object->size = size;
-	object->seed = seed;
-	error = CALL(zpool_malloc)(pool, size, GFP_KERNEL | __GFP_HIGHMEM | __GFP_MOVABLE,
-				   &object->handle);
-	if (error)
-		return fail("storing %u bytes failed with %d", size, error);
-	object->stored = true;
-	address = map(pool, object, ZPOOL_MM_WO);
-	if (!address)
-		return -EINVAL;
-	memcpy(address, contents(object), size);
-	unmap(pool, object);
-	return 0;
-}
-
-static int load(struct zpool *pool, const struct object *object)
-{
-	const u8 *address = map(pool, object, ZPOOL_MM_RO);
-	int error;
-
-	if (!address)
-		return -EINVAL;
-	error = compare(object, address);
-	unmap(pool, object);
-	return error;
-}
-
-static int load_all(struct zpool *pool)
-{
-	int error = 0;
-	u32 i;
-
-	for (i = 0; i < MAX_OBJECTS && !error; i++) {
-		if (objects[i].stored)
-			error = load(pool, &objects[i]);
-		cond_resched();
-	}
-	return error;
-}
-
-static void drop(struct zpool *pool, struct object *object)
-{
-	object->stored = false;
-	CALL(zpool_free)(pool, object->handle);
-}
-
-static void drop_all(struct zpool *pool)
-{
-	u32 i;
-
-	for (i = 0; i < MAX_OBJECTS; i++) {
-		if (objects[i].stored)
-			drop(pool, &objects[i]);
-		cond_resched();
-	}
-}
-
-static int store_every_size(struct zpool *pool)
-{
-	int error = 0;
-	u32 i;
-
-	for (i = 0; i < PAGE_SIZE && !error; i++) {
-		error = store(pool, &objects[i], i + 1, i);
-		cond_resched();
-	}
-	return error;
-}
 
 /*
  * Sizes of which a zspage has many objects in one page or in several, a few, or
@@ -447,19 +250,6 @@ static int move_once(struct page **page, struct zpool *pool,
 	return 0;
 }
 
-static int no_pages_left(struct zpool *pool)
-{
-	int i;
-
-	/* They may be given back by a work item. */
-	for (i = 0; i < PATIENCE * 100 && CALL(zpool_get_total_pages)(pool); i++)
-		fsleep(10000);
-	if (!CALL(zpool_get_total_pages)(pool))
-		return 0;
-	return fail("%llu pages are left when all objects were freed",
-		    CALL(zpool_get_total_pages)(pool));
-}
-
 /* --- Inside the section in which a page is moved -------------------------- */
 
 /*
@@ -538,69 +328,6 @@ static bool wait_for(atomic_t *count, int wanted)
 	return true;
 }
 
-/* --- Workers ------------------------------------------------------------- */
-
-/* A task that does a part of a test. */
-struct worker {
-	struct zpool *pool;
-	struct task_struct *task;
-	struct completion done;
-	int (*work)(struct worker *worker);
-	/* The part of objects[] and of pages[] that is its own. */
-	u32 first, end;
-	u32 first_page, end_page;
-	u32 number;
-	int error;
-};
-
-static int worker_main(void *data)
-{
-	struct worker *worker = data;
-
-	worker->error = worker->work(worker);
-	complete(&worker->done);
-	return 0;
-}
-
-static int worker_start(struct worker *worker, int cpu)
-{
-	init_completion(&worker->done);
-	worker->task = kthread_create(worker_main, worker, "lock_test/%u", worker->number);
-	if (IS_ERR(worker->task))
-		return fail("no kernel thread: %ld", PTR_ERR(worker->task));
-	if (cpu >= 0)
-		kthread_bind(worker->task, cpu);
-	get_task_struct(worker->task);
-	wake_up_process(worker->task);
-	return 0;
-}
-
-static int worker_join(struct worker *worker)
-{
-	wait_for_completion(&worker->done);
-	/* Only when the task is gone does nothing run in this module any more. */
-	kthread_stop_put(worker->task);
-	return worker->error;
-}
-
-static int run_workers(struct worker *workers, u32 count, bool bind)
-{
-	int cpu = -1, error = 0;
-	u32 started, i;
-
-	for (started = 0; started < count; started++) {
-		if (bind)
-			cpu = cpumask_next(cpu, cpu_online_mask);
-		workers[started].number = started;
-		error = worker_start(&workers[started], cpu);
-		if (error)
-			break;
-	}
-	for (i = 0; i < started; i++)
-		error = worker_join(&workers[i]) ?: error;
-	return error;
-}
-
 /* --- The depth of preempt_count ------------------------------------------ */
 
 /* Has a breakpoint like rsmalloc_copy_page(), and is called at a known depth. */
@@ -665,9 +392,10 @@ static void meet(void)
 		fail("pages were being moved on %d of %d CPUs at once", atomic_read(&inside), all);
 }
 
+/* The worker's part is one of pages[]. */
 static int move_work(struct worker *worker)
 {
-	return move_pages(worker->first_page, worker->end_page);
+	return move_pages(worker->first, worker->end);
 }
 
 /*
@@ -695,9 +423,9 @@ static int test_depth(struct zpool *pool)
 		for (j = 0; j < cpus; j++) {
 			workers[j].pool = pool;
 			workers[j].work = move_work;
-			workers[j].first_page = end;
+			workers[j].first = end;
 			end = find_pages(pool, &objects[j * slots], slots, end);
-			workers[j].end_page = end;
+			workers[j].end = end;
 		}
 		if (end != CALL(zpool_get_total_pages)(pool)) {
 			error = fail("%u of %llu pages found", end,
@@ -732,40 +460,6 @@ static int test_depth(struct zpool *pool)
 }
 
 /* --- Mappings and migration ---------------------------------------------- */
-
-struct context {
-	int preempt;
-	int pagefault;
-	int migration;
-	int rcu;
-	bool irqs_off;
-};
-
-static struct context context_now(void)
-{
-	return (struct context) {
-		.preempt = preempt_count(),
-		.pagefault = current->pagefault_disabled,
-		.migration = current->migration_disabled,
-		.rcu = rcu_preempt_depth(),
-		.irqs_off = irqs_disabled(),
-	};
-}
-
-static int check_context(const struct context *before, const char *where, const char *from,
-			 u32 size)
-{
-	struct context now = context_now();
-
-	if (now.preempt == before->preempt && now.pagefault == before->pagefault &&
-	    now.migration == before->migration && now.rcu == before->rcu &&
-	    now.irqs_off == before->irqs_off)
-		return 0;
-	return fail("%s mapping %u bytes, %s: preempt %d, faults %d, moves %d, rcu %d, irqs %d",
-		    where, size, from, now.preempt - before->preempt,
-		    now.pagefault - before->pagefault, now.migration - before->migration,
-		    now.rcu - before->rcu, now.irqs_off - before->irqs_off);
-}
 
 static void nothing(void)
 {
@@ -839,6 +533,33 @@ static const struct {
 #endif
 };
 
+/* Maps @object in state @caller and has it changed, through a buffer or not: counts[]. */
+static int map_in_state(struct zpool *pool, struct object *object, int caller,
+			enum zpool_mapmode mode, u32 *counts)
+{
+	struct context before;
+	int error = 0;
+	u8 *address;
+
+	callers[caller].enter();
+	before = context_now();
+	address = map(pool, object, mode);
+	if (address) {
+		error = check_context(&before, "while", callers[caller].name, object->size);
+		counts[is_movable(virt_to_page(address))]++;
+		if (mode != ZPOOL_MM_WO)
+			error = error ?: compare(object, address);
+		if (mode != ZPOOL_MM_RO) {
+			object->seed += PAGE_SIZE;
+			memcpy(address, contents(object), object->size);
+		}
+		unmap(pool, object);
+	}
+	error = error ?: check_context(&before, "after", callers[caller].name, object->size);
+	callers[caller].leave();
+	return address ? error : -EINVAL;
+}
+
 /*
  * A mapping through a bounce buffer that is felt by its holder, or leaves
  * something behind: every page of a pool is moved away from its neighbours, and
@@ -846,7 +567,7 @@ static const struct {
  */
 static int test_context(struct zpool *pool)
 {
-	u32 i, j, end, direct = 0, bounced = 0;
+	u32 i, j, end, counts[2] = {};
 	enum zpool_mapmode mode;
 	int error;
 
@@ -854,43 +575,42 @@ static int test_context(struct zpool *pool)
 	end = error ? 0 : find_pages(pool, objects, PAGE_SIZE, 0);
 	error = error ?: move_pages(0, end);
 	for (i = 0; i < PAGE_SIZE && !error; i++) {
-		struct object *object = &objects[i];
-
-		for (j = 0; j < ARRAY_SIZE(callers) && !error; j++) {
-			for (mode = ZPOOL_MM_RW; mode <= ZPOOL_MM_WO && !error; mode++) {
-				struct context before;
-				u8 *address;
-
-				callers[j].enter();
-				before = context_now();
-				address = map(pool, object, mode);
-				if (!address) {
-					callers[j].leave();
-					return -EINVAL;
-				}
-				error = check_context(&before, "while", callers[j].name, i + 1);
-				if (is_movable(virt_to_page(address)))
-					direct++;
-				else
-					bounced++;
-				if (mode != ZPOOL_MM_WO)
-					error = error ?: compare(object, address);
-				if (mode != ZPOOL_MM_RO) {
-					object->seed += PAGE_SIZE;
-					memcpy(address, contents(object), object->size);
-				}
-				unmap(pool, object);
-				error = error ?: check_context(&before, "after", callers[j].name,
-							       i + 1);
-				callers[j].leave();
-			}
-		}
+		for (j = 0; j < ARRAY_SIZE(callers) && !error; j++)
+			for (mode = ZPOOL_MM_RW; mode <= ZPOOL_MM_WO && !error; mode++)
+				error = map_in_state(pool, &objects[i], j, mode, counts);
 		cond_resched();
 	}
-	if (!error && (!direct || !bounced))
-		error = fail("%u mappings were direct and %u through a buffer", direct, bounced);
-	tell("%u mappings were direct and %u through a buffer", direct, bounced);
+	tell("%u mappings were direct and %u through a buffer", counts[true], counts[false]);
+	if (!error && (!counts[true] || !counts[false]))
+		error = fail("%u mappings were direct and %u through a buffer", counts[true],
+			     counts[false]);
 	return error ?: load_all(pool);
+}
+
+/* A full zspage: its objects are objects[0] to [slots - 1], its pages are pages[0] to [end - 1]. */
+struct zspage {
+	u32 slots;
+	u32 end;
+	/* Which of sizes[] it is of. */
+	u32 number;
+};
+
+/* Does a part of a test with a full zspage of each kind, one after the other. */
+static int on_each_kind(struct zpool *pool, int (*part)(struct zpool *pool, struct zspage *zspage))
+{
+	struct zspage zspage;
+	int error = 0;
+
+	for (zspage.number = 0; zspage.number < ARRAY_SIZE(sizes) && !error; zspage.number++) {
+		zspage.slots = fill_zspages(pool, sizes[zspage.number], 1);
+		zspage.end = find_pages(pool, objects, zspage.slots, 0);
+		if (!zspage.end)
+			return -EINVAL;
+		error = part(pool, &zspage) ?: load_all(pool);
+		drop_all(pool);
+		error = no_pages_left(pool) ?: error;
+	}
+	return error;
 }
 
 /* While @object is mapped, no page of its zspage moves; afterwards each does. */
@@ -928,6 +648,19 @@ static int check_mapped(struct zpool *pool, struct object *object, enum zpool_ma
 	return error;
 }
 
+static int map_and_move(struct zpool *pool, struct zspage *zspage)
+{
+	enum zpool_mapmode mode;
+	int error = 0;
+	u32 i;
+
+	/* At first the pages are adjacent, later they are not. */
+	for (i = 0; i < zspage->slots && !error; i += max(1U, zspage->slots / 3))
+		for (mode = ZPOOL_MM_RW; mode <= ZPOOL_MM_WO && !error; mode++)
+			error = check_mapped(pool, &objects[i], mode, zspage->end);
+	return error;
+}
+
 /*
  * A page that is moved although an object in its zspage is mapped, in whatever
  * page of the zspage and whatever way, or that cannot be moved any more when it
@@ -935,36 +668,19 @@ static int check_mapped(struct zpool *pool, struct object *object, enum zpool_ma
  */
 static int test_mapped(struct zpool *pool)
 {
-	enum zpool_mapmode mode;
-	int error = 0;
-	u32 i, j;
-
 	forget_sections();
-	for (i = 0; i < ARRAY_SIZE(sizes) && !error; i++) {
-		u32 slots = fill_zspages(pool, sizes[i], 1), end;
-
-		if (!slots)
-			return -EINVAL;
-		end = find_pages(pool, objects, slots, 0);
-		/* At first the pages are adjacent, later they are not. */
-		for (j = 0; j < slots && !error; j += max(1U, slots / 3))
-			for (mode = ZPOOL_MM_RW; mode <= ZPOOL_MM_WO && !error; mode++)
-				error = check_mapped(pool, &objects[j], mode, end);
-		error = error ?: load_all(pool);
-		drop_all(pool);
-	}
-	return error;
+	return on_each_kind(pool, map_and_move);
 }
 
 static atomic_t stop, passes, moved, refused;
 
-/* Moves pages[] again and again, but for those that the kernel itself has moved elsewhere. */
+/* Moves its part of pages[] again and again, but for those that the kernel itself has moved. */
 static int move_all_work(struct worker *worker)
 {
 	u32 i;
 
 	while (!atomic_read(&stop)) {
-		for (i = worker->first_page; i < worker->end_page && !atomic_read(&stop); i++) {
+		for (i = worker->first; i < worker->end && !atomic_read(&stop); i++) {
 			int error = move_page(&pages[i]);
 
 			if (!error)
@@ -980,41 +696,36 @@ static int move_all_work(struct worker *worker)
 	return 0;
 }
 
+/* Runs @workers while @movers move pages. */
+static int run_while_moving(struct worker *workers, u32 count,
+			    struct worker *movers, u32 mover_count)
+{
+	int error;
+
+	atomic_set(&stop, 0);
+	atomic_set(&passes, 0);
+	atomic_set(&moved, 0);
+	atomic_set(&refused, 0);
+	error = start_workers(movers, mover_count, false);
+	error = error ?: run_workers(workers, count, false);
+	atomic_set(&stop, 1);
+	error = join_workers(movers, mover_count) ?: error;
+	tell("%d pages were moved meanwhile, %d held", atomic_read(&moved), atomic_read(&refused));
+	if (!error && !atomic_read(&moved))
+		error = fail("no page was moved");
+	return error;
+}
+
 static int change_cpu(void)
 {
-	int cpu = cpumask_next(task_cpu(current), cpu_online_mask), error;
+	int cpu = next_cpu(task_cpu(current));
+	int error = set_cpus_allowed_ptr(current, cpumask_of(cpu));
 
-	if (cpu >= nr_cpu_ids)
-		cpu = cpumask_first(cpu_online_mask);
-	error = set_cpus_allowed_ptr(current, cpumask_of(cpu));
 	if (error)
 		return fail("no way to CPU %d: %d", cpu, error);
 	if (task_cpu(current) != cpu)
 		return fail("on CPU %d instead of %d", task_cpu(current), cpu);
 	return 0;
-}
-
-static int unmap_work(struct worker *worker)
-{
-	unmap(worker->pool, &objects[worker->first]);
-	return 0;
-}
-
-static int unmap_elsewhere(struct zpool *pool, const struct object *object)
-{
-	struct worker worker = {
-		.pool = pool,
-		.work = unmap_work,
-		.first = object - objects,
-		.number = 100,
-	};
-	int error = worker_start(&worker, -1);
-
-	if (error) {
-		unmap(pool, object);
-		return error;
-	}
-	return worker_join(&worker);
 }
 
 #define SLEEPS 100
@@ -1047,7 +758,7 @@ static int sleep_work(struct worker *worker)
 			memcpy(address, contents(object), object->size);
 		}
 		if (i % 10 == 9)
-			error = unmap_elsewhere(worker->pool, object) ?: error;
+			error = unmap_elsewhere(worker->pool, object, -1) ?: error;
 		else
 			unmap(worker->pool, object);
 		error = error ?: check_context(&before, "after", "slept", object->size);
@@ -1098,58 +809,19 @@ static int test_sleep(struct zpool *pool)
 
 	BUILD_BUG_ON(ARRAY_SIZE(workers) != sleepers + 1);
 	error = store_every_size(pool);
-	mover.end_page = error ? 0 : find_pages(pool, objects, PAGE_SIZE, 0);
+	if (error)
+		return error;
+	mover.end = find_pages(pool, objects, PAGE_SIZE, 0);
 	for (i = 0; i <= sleepers; i++) {
 		workers[i].pool = pool;
 		workers[i].work = i < sleepers ? sleep_work : hold_work;
 		workers[i].first = i * each;
 		workers[i].end = (i + 1) * each;
 	}
-	atomic_set(&stop, 0);
-	atomic_set(&passes, 0);
-	atomic_set(&moved, 0);
-	atomic_set(&refused, 0);
-	mover.number = 200;
-	error = error ?: worker_start(&mover, -1);
-	if (error)
-		return error;
-	error = run_workers(workers, ARRAY_SIZE(workers), false);
-	atomic_set(&stop, 1);
-	error = worker_join(&mover) ?: error;
-	if (!error && (!atomic_read(&moved) || !atomic_read(&refused)))
-		error = fail("%d pages were moved, %d held", atomic_read(&moved),
-			     atomic_read(&refused));
-	tell("%d pages were moved meanwhile, %d held", atomic_read(&moved), atomic_read(&refused));
+	error = run_while_moving(workers, ARRAY_SIZE(workers), &mover, 1);
+	if (!error && !atomic_read(&refused))
+		error = fail("no page was held");
 	return error ?: load_all(pool);
-}
-
-#define SHARED_OBJECTS	2048
-#define OPERATIONS	10000
-
-static int churn_work(struct worker *worker)
-{
-	struct rnd_state random;
-	int error = 0;
-	u32 i;
-
-	prandom_seed_state(&random, SEED + worker->number);
-	for (i = 0; i < OPERATIONS && !error && !test_bit(0, &failed); i++) {
-		struct object *object = &objects[prandom_u32_state(&random) % SHARED_OBJECTS];
-		u32 size = prandom_u32_state(&random) % PAGE_SIZE + 1;
-
-		if (test_and_set_bit_lock(0, &object->in_hand))
-			continue;
-		if (object->stored) {
-			error = load(worker->pool, object);
-			if (!error && prandom_u32_state(&random) % 3)
-				drop(worker->pool, object);
-		} else {
-			error = store(worker->pool, object, size, prandom_u32_state(&random));
-		}
-		clear_bit_unlock(0, &object->in_hand);
-		cond_resched();
-	}
-	return error;
 }
 
 /* Moves the pages of random objects, which may have been freed by then. */
@@ -1157,7 +829,8 @@ static int move_some_work(struct worker *worker)
 {
 	struct rnd_state random;
 
-	prandom_seed_state(&random, SEED + worker->number);
+	/* Not the objects that one of the others takes at the same moment. */
+	prandom_seed_state(&random, SEED - 1 - worker->number);
 	while (!atomic_read(&stop)) {
 		struct object *object = &objects[prandom_u32_state(&random) % SHARED_OBJECTS];
 		struct page *page = NULL;
@@ -1180,8 +853,7 @@ static int move_some_work(struct worker *worker)
 			if (!CALL(isolate_movable_page)(page, 0))
 				continue;
 			list_add(&page->lru, &isolated);
-			if (!migrate(&isolated, &move))
-				atomic_inc(&moved);
+			atomic_inc(migrate(&isolated, &move) ? &refused : &moved);
 		}
 	}
 	return 0;
@@ -1191,31 +863,18 @@ static int move_some_work(struct worker *worker)
 static int test_churn(struct zpool *pool)
 {
 	struct worker workers[4] = {}, movers[2] = {};
-	int error = 0;
-	u32 i, started;
+	u32 i;
 
-	atomic_set(&stop, 0);
-	atomic_set(&moved, 0);
-	for (started = 0; started < ARRAY_SIZE(movers); started++) {
-		movers[started].pool = pool;
-		movers[started].work = move_some_work;
-		movers[started].number = 200 + started;
-		error = worker_start(&movers[started], -1);
-		if (error)
-			break;
+	for (i = 0; i < ARRAY_SIZE(movers); i++) {
+		movers[i].pool = pool;
+		movers[i].work = move_some_work;
 	}
 	for (i = 0; i < ARRAY_SIZE(workers); i++) {
 		workers[i].pool = pool;
 		workers[i].work = churn_work;
 	}
-	error = error ?: run_workers(workers, ARRAY_SIZE(workers), false);
-	atomic_set(&stop, 1);
-	for (i = 0; i < started; i++)
-		error = worker_join(&movers[i]) ?: error;
-	if (!error && !atomic_read(&moved))
-		error = fail("no page was moved");
-	tell("%d pages were moved meanwhile", atomic_read(&moved));
-	return error ?: load_all(pool);
+	return run_while_moving(workers, ARRAY_SIZE(workers), movers, ARRAY_SIZE(movers)) ?:
+	       load_all(pool);
 }
 
 /* --- Races, one after the other ------------------------------------------ */
@@ -1249,7 +908,7 @@ static void until_other_is_done(void)
 
 static int move_first_work(struct worker *worker)
 {
-	int error = move_page(&pages[worker->first_page]);
+	int error = move_page(&pages[0]);
 
 	return error ? fail("the page was not moved: %d", error) : 0;
 }
@@ -1287,23 +946,21 @@ static int map_work(struct worker *worker)
 	return error;
 }
 
+static int map_ten_times(struct zpool *pool, struct zspage *zspage)
+{
+	int error = 0;
+	u32 round;
+
+	/* pages[0] is that of objects[0]. */
+	for (round = 0; round < 10 && !error; round++)
+		error = race(pool, until_other_waits, map_work);
+	return error;
+}
+
 /* A mapping that is made while the page is being copied, or made to the old page. */
 static int test_map_while_moving(struct zpool *pool)
 {
-	int error = 0;
-	u32 i, round;
-
-	for (i = 0; i < ARRAY_SIZE(sizes) && !error; i++) {
-		if (!fill_zspages(pool, sizes[i], 1))
-			return -EINVAL;
-		if (!find_pages(pool, objects, 1, 0))
-			return -EINVAL;
-		for (round = 0; round < 10 && !error; round++)
-			error = race(pool, until_other_waits, map_work);
-		error = error ?: load_all(pool);
-		drop_all(pool);
-	}
-	return error;
+	return on_each_kind(pool, map_ten_times);
 }
 
 static int move_other_work(struct worker *worker)
@@ -1319,29 +976,17 @@ static int move_other_work(struct worker *worker)
 	return 0;
 }
 
+static int move_two(struct zpool *pool, struct zspage *zspage)
+{
+	if (zspage->end < 2)
+		return 0;
+	return race(pool, until_other_is_done, move_other_work) ?: move_pages(0, zspage->end);
+}
+
 /* Two pages of one zspage that are moved at once: the page numbers are written by both. */
 static int test_two_pages(struct zpool *pool)
 {
-	int error = 0, tested = 0;
-	u32 i;
-
-	for (i = 0; i < ARRAY_SIZE(sizes) && !error; i++) {
-		u32 slots = fill_zspages(pool, sizes[i], 1), end;
-
-		if (!slots)
-			return -EINVAL;
-		end = find_pages(pool, objects, slots, 0);
-		if (end > 1) {
-			error = race(pool, until_other_is_done, move_other_work);
-			error = error ?: move_pages(0, end);
-			tested++;
-		}
-		error = error ?: load_all(pool);
-		drop_all(pool);
-	}
-	if (!error && !tested)
-		error = fail("no zspage had two pages");
-	return error;
+	return on_each_kind(pool, move_two);
 }
 
 static int free_work(struct worker *worker)
@@ -1353,29 +998,45 @@ static int free_work(struct worker *worker)
 	return 0;
 }
 
+static int free_in_section(struct zpool *pool, struct zspage *zspage)
+{
+	u32 i;
+
+	for (i = 1; i < zspage->slots; i++)
+		drop(pool, &objects[i]);
+	/* The first page or the last, if there are several. */
+	if (zspage->number % 2)
+		swap(pages[0], pages[zspage->end - 1]);
+	return race(pool, until_other_waits, free_work);
+}
+
 /*
  * The last object of a zspage is freed while one of its pages is being moved:
  * the page that took its place must go as well.
  */
 static int test_free_while_moving(struct zpool *pool)
 {
+	return on_each_kind(pool, free_in_section);
+}
+
+static int free_one_locked(struct zpool *pool, struct zspage *zspage)
+{
+	struct page *page = pages[zspage->number % zspage->end];
 	int error = 0;
-	u32 i, j;
+	u64 left;
 
-	for (i = 0; i < ARRAY_SIZE(sizes) && !error; i++) {
-		u32 slots = fill_zspages(pool, sizes[i], 1), end;
-
-		if (!slots)
-			return -EINVAL;
-		end = find_pages(pool, objects, slots, 0);
-		for (j = 1; j < slots; j++)
-			drop(pool, &objects[j]);
-		/* The first page or the last, if there are several. */
-		if (i % 2)
-			swap(pages[0], pages[end - 1]);
-		error = race(pool, until_other_waits, free_work) ?: no_pages_left(pool);
-		drop_all(pool);
-	}
+	get_page(page);
+	lock_page(page);
+	drop_all(pool);
+	/* Long enough for a work item that does not wait for the page lock. */
+	fsleep(50000);
+	left = CALL(zpool_get_total_pages)(pool);
+	if (left != 1)
+		error = fail("%llu of %u pages are left while one is locked", left, zspage->end);
+	if (!is_movable(page))
+		error = fail("a page was given back that somebody had locked");
+	unlock_page(page);
+	put_page(page);
 	return error;
 }
 
@@ -1386,33 +1047,7 @@ static int test_free_while_moving(struct zpool *pool)
  */
 static int test_free_while_locked(struct zpool *pool)
 {
-	int error = 0;
-	u32 i;
-
-	for (i = 0; i < ARRAY_SIZE(sizes) && !error; i++) {
-		u32 slots = fill_zspages(pool, sizes[i], 1), end;
-		struct page *page;
-		u64 left;
-
-		if (!slots)
-			return -EINVAL;
-		end = find_pages(pool, objects, slots, 0);
-		page = pages[i % end];
-		get_page(page);
-		lock_page(page);
-		drop_all(pool);
-		/* Long enough for a work item that does not wait for the page lock. */
-		fsleep(50000);
-		left = CALL(zpool_get_total_pages)(pool);
-		if (left != 1)
-			error = fail("%llu of %u pages are left while one is locked", left, end);
-		if (!is_movable(page))
-			error = fail("a page was given back that somebody had locked");
-		unlock_page(page);
-		put_page(page);
-		error = error ?: no_pages_left(pool);
-	}
-	return error;
+	return on_each_kind(pool, free_one_locked);
 }
 
 static void free_meanwhile(struct zpool *pool, struct page *to)
@@ -1423,6 +1058,19 @@ static void free_meanwhile(struct zpool *pool, struct page *to)
 	fsleep(50000);
 }
 
+static int free_then_move(struct zpool *pool, struct zspage *zspage)
+{
+	struct page *page = pages[zspage->number % zspage->end];
+	int error = move_once(&page, pool, free_meanwhile);
+
+	if (error)
+		return fail("a page without objects could not be moved: %d", error);
+	error = no_pages_left(pool);
+	if (is_movable(page))
+		error = fail("a page was given back that is still movable");
+	return put_last_reference(page, "a page that was given back") ?: error;
+}
+
 /*
  * The last object of a zspage is freed just before one of its pages is moved,
  * with the page lock held: who waits for that lock must see that the page was
@@ -1430,26 +1078,7 @@ static void free_meanwhile(struct zpool *pool, struct page *to)
  */
 static int test_free_before_moving(struct zpool *pool)
 {
-	int error = 0;
-	u32 i;
-
-	for (i = 0; i < ARRAY_SIZE(sizes) && !error; i++) {
-		u32 slots = fill_zspages(pool, sizes[i], 1), end;
-		struct page *page;
-
-		if (!slots)
-			return -EINVAL;
-		end = find_pages(pool, objects, slots, 0);
-		page = pages[i % end];
-		error = move_once(&page, pool, free_meanwhile);
-		if (error)
-			return fail("a page without objects could not be moved: %d", error);
-		error = no_pages_left(pool);
-		if (is_movable(page))
-			error = fail("a page was given back that is still movable");
-		error = put_last_reference(page, "a page that was given back") ?: error;
-	}
-	return error;
+	return on_each_kind(pool, free_then_move);
 }
 
 /* Isolates all pages of a zspage and frees its objects. */
@@ -1485,42 +1114,41 @@ static int finish_isolated(struct list_head *isolated, bool migrated)
 	return 0;
 }
 
+static int outlive_zspage(struct zpool *pool, bool destroy)
+{
+	struct zpool *owner = pool;
+	LIST_HEAD(isolated);
+	int error = 0;
+	u32 i;
+
+	for (i = 0; i < 2 * ARRAY_SIZE(sizes) && !error; i++) {
+		if (destroy)
+			owner = CALL(zpool_create_pool)(backend, "lock_test_other", GFP_KERNEL);
+		if (!owner)
+			return fail("no second pool could be made");
+		error = isolate_and_free(owner, sizes[i / 2], &isolated);
+		if (destroy)
+			CALL(zpool_destroy_pool)(owner);
+		else
+			error = no_pages_left(pool) ?: error;
+		error = finish_isolated(&isolated, i % 2) ?: error;
+	}
+	return error;
+}
+
 /*
  * The last object of a zspage is freed while its pages are isolated. They must
  * not stay, nor lead the kernel to a zspage that is gone.
  */
 static int test_free_while_isolated(struct zpool *pool)
 {
-	LIST_HEAD(isolated);
-	int error = 0;
-	u32 i;
-
-	for (i = 0; i < 2 * ARRAY_SIZE(sizes) && !error; i++) {
-		error = isolate_and_free(pool, sizes[i / 2], &isolated);
-		error = error ?: no_pages_left(pool);
-		error = finish_isolated(&isolated, i % 2) ?: error;
-	}
-	return error;
+	return outlive_zspage(pool, false);
 }
 
 /* The same, and the pool is gone before they are migrated or put back. */
 static int test_destroy_while_isolated(struct zpool *pool)
 {
-	LIST_HEAD(isolated);
-	int error = 0;
-	u32 i;
-
-	for (i = 0; i < 2 * ARRAY_SIZE(sizes) && !error; i++) {
-		struct zpool *other = CALL(zpool_create_pool)("rsmalloc", "lock_test_other",
-							       GFP_KERNEL);
-
-		if (!other)
-			return fail("no second pool could be made");
-		error = isolate_and_free(other, sizes[i / 2], &isolated);
-		CALL(zpool_destroy_pool)(other);
-		error = finish_isolated(&isolated, i % 2) ?: error;
-	}
-	return error;
+	return outlive_zspage(pool, true);
 }
 
 static LIST_HEAD(left_isolated);
@@ -1665,8 +1293,7 @@ static int measure_hot(struct zpool *pool, const char *name, enum reading how, u
 	static u32 attempts[MOVES];
 	u32 slots = fill_zspages(pool, 36, 1), i, after, moves = how == OVERLAPPING ? 1 : MOVES;
 	struct worker *workers;
-	u32 started;
-	int error = 0;
+	int error;
 
 	workers = kcalloc(readers, sizeof(*workers), GFP_KERNEL);
 	if (!slots || !workers || find_pages(pool, objects, slots, 0) != 1) {
@@ -1675,15 +1302,12 @@ static int measure_hot(struct zpool *pool, const char *name, enum reading how, u
 	}
 	reading = how;
 	atomic_set(&stop, 0);
-	for (started = 0; started < readers; started++) {
-		workers[started].pool = pool;
-		workers[started].work = read_work;
-		workers[started].number = started;
-		workers[started].end = slots;
-		error = worker_start(&workers[started], -1);
-		if (error)
-			break;
+	for (i = 0; i < readers; i++) {
+		workers[i].pool = pool;
+		workers[i].work = read_work;
+		workers[i].end = slots;
 	}
+	error = start_workers(workers, readers, false);
 	/* Until they read. */
 	fsleep(100000);
 	for (i = 0; i < moves; i++) {
@@ -1691,8 +1315,7 @@ static int measure_hot(struct zpool *pool, const char *name, enum reading how, u
 		cond_resched();
 	}
 	atomic_set(&stop, 1);
-	for (i = 0; i < started; i++)
-		error = worker_join(&workers[i]) ?: error;
+	error = join_workers(workers, readers) ?: error;
 	kfree(workers);
 	after = count_attempts(&pages[0]);
 	if (after != 1)
@@ -1756,15 +1379,12 @@ static int test_inversion(struct zpool *pool)
 
 /* --- Running ------------------------------------------------------------- */
 
-static const struct test {
-	const char *name;
-	int (*run)(struct zpool *pool);
-	u8 needs;
-} tests[] = {
-#define PROBE		1	/* to see into the section in which a page is moved */
-#define CPUS		2	/* two of them */
-#define NO_POOL		4	/* it works on what another test left */
-#define BY_NAME		8	/* a script that does something before or after */
+/* To see into the section in which a page is moved. */
+#define PROBE	BIT(OWN_FLAG)
+/* Two of them. */
+#define CPUS	BIT(OWN_FLAG + 1)
+
+static const struct test tests[] = {
 	{ "probe", test_probe },
 	{ "depth", test_depth, PROBE },
 	{ "context", test_context },
@@ -1785,29 +1405,7 @@ static const struct test {
 	{ "inversion", test_inversion, PROBE | BY_NAME },
 };
 
-static void run_on_pool(const struct test *test)
-{
-	struct zpool *pool = NULL;
-	int error;
-
-	if (!(test->needs & NO_POOL)) {
-		pool = CALL(zpool_create_pool)("rsmalloc", "lock_test", GFP_KERNEL);
-		if (!pool) {
-			fail("no pool could be made");
-			return;
-		}
-	}
-	error = test->run(pool);
-	if (error)
-		fail("the test itself failed with %d", error);
-	if (pool) {
-		drop_all(pool);
-		no_pages_left(pool);
-		CALL(zpool_destroy_pool)(pool);
-	}
-}
-
-static void run_test(const struct test *test)
+static int run_probed(const struct test *test, struct zpool *pool)
 {
 	/* A kprobe that was used is not used again. */
 	struct kprobe probe = {
@@ -1815,95 +1413,41 @@ static void run_test(const struct test *test)
 		.pre_handler = lead_there,
 		.post_handler = no_jump,
 	};
-	int error = 0;
+	int error;
 
-	failed = 0;
-	result[0] = '\0';
-	memset(objects, 0, MAX_OBJECTS * sizeof(*objects));
-	if (test->needs & CPUS && num_online_cpus() < 2) {
-		scnprintf(result, sizeof(result), "skip: there is but one CPU");
-		return;
-	}
-	if (test->needs & PROBE)
-		error = register_kprobe(&probe);
-	if (error) {
-		fail("no kprobe on rsmalloc_copy_page(): %d", error);
-		return;
-	}
-	run_on_pool(test);
-	if (test->needs & PROBE)
-		unregister_kprobe(&probe);
-	if (!result[0])
-		scnprintf(result, sizeof(result), "pass");
+	if (test->flags & CPUS && num_online_cpus() < 2)
+		return skip_test("there is but one CPU");
+	if (!(test->flags & PROBE))
+		return test->run(pool);
+	error = register_kprobe(&probe);
+	if (error)
+		return fail("no kprobe on rsmalloc_copy_page(): %d", error);
+	error = test->run(pool);
+	unregister_kprobe(&probe);
+	return error;
 }
-
-static int set_run(const char *value, const struct kernel_param *param)
-{
-	int i;
-
-	/* Given with insmod, it would come before the module is ready. */
-	if (!objects)
-		return -EBUSY;
-	for (i = 0; i < ARRAY_SIZE(tests); i++) {
-		if (sysfs_streq(value, tests[i].name)) {
-			run_test(&tests[i]);
-			return 0;
-		}
-	}
-	return -ENOENT;
-}
-
-static int get_tests(char *buffer, const struct kernel_param *param)
-{
-	int length = 0, i;
-
-	for (i = 0; i < ARRAY_SIZE(tests); i++)
-		if (!(tests[i].needs & BY_NAME))
-			length += sysfs_emit_at(buffer, length, "%s\n", tests[i].name);
-	return length;
-}
-
-static const struct kernel_param_ops run_ops = {
-	.set = set_run,
-	.get = get_tests,
-};
-module_param_cb(run, &run_ops, NULL, 0600);
-MODULE_PARM_DESC(run, "Write the name of a test to run it; reads as the names of most");
-
-module_param_string(result, result, sizeof(result), 0400);
-MODULE_PARM_DESC(result, "How the last test went");
 
 static int __init lock_test_init(void)
 {
-	struct rnd_state random;
+	int error;
 
-	if (!zpool_create_pool_address || !zpool_destroy_pool_address || !zpool_malloc_address ||
-	    !zpool_free_address || !zpool_map_handle_address || !zpool_unmap_handle_address ||
-	    !zpool_get_total_pages_address || !isolate_movable_page_address ||
-	    !migrate_pages_address || !putback_movable_pages_address) {
-		pr_err("give the addresses of all functions, from /proc/kallsyms\n");
-		return -EINVAL;
-	}
-	noise = vmalloc(NOISE_OFFSETS + PAGE_SIZE);
 	pages = vcalloc(MAX_PAGES, sizeof(*pages));
-	objects = vcalloc(MAX_OBJECTS, sizeof(*objects));
-	if (!noise || !pages || !objects) {
-		vfree(noise);
-		vfree(pages);
-		vfree(objects);
+	if (!pages)
 		return -ENOMEM;
-	}
-	prandom_seed_state(&random, SEED);
-	prandom_bytes_state(&random, noise, NOISE_OFFSETS + PAGE_SIZE);
-	return 0;
+	run_with = run_probed;
+	error = tests_init(tests, ARRAY_SIZE(tests),
+			   isolate_movable_page_address && migrate_pages_address &&
+			   putback_movable_pages_address);
+	if (error)
+		vfree(pages);
+	return error;
 }
 module_init(lock_test_init);
 
 static void __exit lock_test_exit(void)
 {
-	vfree(noise);
+	tests_exit();
 	vfree(pages);
-	vfree(objects);
 }
 module_exit(lock_test_exit);
 

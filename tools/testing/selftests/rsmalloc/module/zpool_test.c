@@ -1,221 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Tests of a zpool backend, through the zpool front end that zswap uses.
- *
- * The front end is not exported to modules, so the addresses of its functions
- * are parameters, which the test script reads from /proc/kallsyms. The name of
- * a test written to the parameter "run" runs it on a new pool; the parameter
- * "result" then tells how it went: "pass", "skip: ..." or "fail: ...".
+ * Tests of a zpool backend, through the zpool front end that zswap uses. How a
+ * script runs one is told in objects.h.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/completion.h>
-#include <linux/delay.h>
-#include <linux/hash.h>
-#include <linux/kthread.h>
-#include <linux/mm.h>
-#include <linux/module.h>
-#include <linux/moduleparam.h>
-#include <linux/prandom.h>
-#include <linux/sched.h>
 #include <linux/shrinker.h>
 #include <linux/spinlock.h>
-#include <linux/uaccess.h>
-#include <linux/vmalloc.h>
-#include <linux/zpool.h>
 
-static char *backend = "rsmalloc";
+#include "objects.h"
+
 module_param(backend, charp, 0444);
 MODULE_PARM_DESC(backend, "Name of the zpool backend to test");
 
-#define FRONT_END(name)							\
-	static unsigned long name##_address;				\
-	module_param_named(name, name##_address, ulong, 0);		\
-	MODULE_PARM_DESC(name, "Address of " #name "()")
-
-FRONT_END(zpool_create_pool);
-FRONT_END(zpool_destroy_pool);
-FRONT_END(zpool_malloc_support_movable);
-FRONT_END(zpool_malloc);
-FRONT_END(zpool_free);
-FRONT_END(zpool_can_sleep_mapped);
-FRONT_END(zpool_map_handle);
-FRONT_END(zpool_unmap_handle);
-FRONT_END(zpool_get_total_pages);
-
-/* The front end's function itself, with its own type. */
-#define CALL(name) ((typeof(name) *)name##_address)
-
-#define MAX_OBJECTS	65536
-#define NOISE_OFFSETS	65536
-#define SEED		20160406
-
-struct object {
-	unsigned long handle;
-	u32 size;
-	/* Chooses the contents. */
-	u32 seed;
-	bool stored;
-	/* Bit 0: a worker of the concurrency test has it in hand. */
-	unsigned long in_hand;
-};
-
-/* The objects of the running test: what it leaves stored is freed after it. */
-static struct object *objects;
-
-/* Random bytes; an object's contents are a part of them. */
-static u8 *noise;
-
-static char result[512] = "no test was run";
-static unsigned long failed;
-
-/* Reports the first failure of a test; later ones are often its consequence. */
-static __printf(1, 2) int fail(const char *format, ...)
-{
-	va_list args;
-
-	if (!test_and_set_bit(0, &failed)) {
-		int length = scnprintf(result, sizeof(result), "fail: ");
-
-		va_start(args, format);
-		vscnprintf(result + length, sizeof(result) - length, format, args);
-		va_end(args);
-	}
-	return -EINVAL;
-}
-
-/* The flags that zswap allocates with. */
-static gfp_t zswap_gfp(struct zpool *pool)
-{
-	gfp_t gfp = __GFP_NORETRY | __GFP_NOWARN | __GFP_KSWAPD_RECLAIM;
-
-	if (CALL(zpool_malloc_support_movable)(pool))
-		gfp |= __GFP_HIGHMEM | __GFP_MOVABLE;
-	return gfp;
-}
-
-static const u8 *contents(const struct object *object)
-{
-	return noise + hash_32(object->seed ^ object->size << 16, 32) % NOISE_OFFSETS;
-}
-
-static u8 *map(struct zpool *pool, const struct object *object, enum zpool_mapmode mode)
-{
-	u8 *address = CALL(zpool_map_handle)(pool, object->handle, mode);
-
-	/* zswap dereferences the address unchecked, and copies if it is not in the direct map. */
-	if (!address || !virt_addr_valid(address) || !virt_addr_valid(address + object->size - 1)) {
-		fail("an object of %u bytes was mapped at %p", object->size, address);
-		if (address)
-			CALL(zpool_unmap_handle)(pool, object->handle);
-		return NULL;
-	}
-	return address;
-}
-
-static void unmap(struct zpool *pool, const struct object *object)
-{
-	CALL(zpool_unmap_handle)(pool, object->handle);
-}
-
-static int compare(const struct object *object, const u8 *address)
-{
-	const u8 *expected = contents(object);
-	u32 i;
-
-	if (!memcmp(address, expected, object->size))
-		return 0;
-	for (i = 0; i < object->size - 1; i++)
-		if (address[i] != expected[i])
-			break;
-	return fail("byte %u of an object of %u bytes is %#x instead of %#x",
-		    i, object->size, address[i], expected[i]);
-}
-
-static int store_gfp(struct zpool *pool, struct object *object, u32 size, u32 seed, gfp_t gfp)
-{
-	u8 *address;
-	int error;
-
-	object->size = size;
-	object->seed = seed;
-	error = CALL(zpool_malloc)(pool, size, gfp, &object->handle);
-	if (error)
-		return error;
-	object->stored = true;
-	address = map(pool, object, ZPOOL_MM_WO);
-	if (!address)
-		return -EINVAL;
-	memcpy(address, contents(object), size);
-	unmap(pool, object);
-	return 0;
-}
-
-static int store(struct zpool *pool, struct object *object, u32 size, u32 seed)
-{
-	int error = store_gfp(pool, object, size, seed, zswap_gfp(pool));
-
-	if (error)
-		return fail("storing %u bytes failed with %d", size, error);
-	return 0;
-}
-
-static int load(struct zpool *pool, const struct object *object)
-{
-	const u8 *address = map(pool, object, ZPOOL_MM_RO);
-	int error;
-
-	if (!address)
-		return -EINVAL;
-	error = compare(object, address);
-	unmap(pool, object);
-	return error;
-}
-
-static int load_all(struct zpool *pool, u32 count)
-{
-	int error = 0;
-	u32 i;
-
-	for (i = 0; i < count && !error; i++) {
-		if (objects[i].stored)
-			error = load(pool, &objects[i]);
-		cond_resched();
-	}
-	return error;
-}
-
-static void drop(struct zpool *pool, struct object *object)
-{
-	CALL(zpool_free)(pool, object->handle);
-	object->stored = false;
-}
-
-static void drop_all(struct zpool *pool)
-{
-	u32 i;
-
-	for (i = 0; i < MAX_OBJECTS; i++) {
-		if (objects[i].stored)
-			drop(pool, &objects[i]);
-		cond_resched();
-	}
-}
-
-/* One object of each size, in an order in which neighbours differ in class. */
-static int store_every_size(struct zpool *pool)
-{
-	int error = 0;
-	u32 i;
-
-	for (i = 0; i < PAGE_SIZE && !error; i++) {
-		/* An odd stride visits every size, for their number is a power of two. */
-		error = store(pool, &objects[i], i * 1009 % PAGE_SIZE + 1, i);
-		cond_resched();
-	}
-	return error;
-}
+FUNCTION(zpool_can_sleep_mapped);
 
 static void shuffle(u32 *numbers, u32 count, struct rnd_state *random)
 {
@@ -241,7 +40,7 @@ static int test_contents(struct zpool *pool)
 	error = store_every_size(pool);
 	if (error)
 		return error;
-	error = load_all(pool, PAGE_SIZE);
+	error = load_all(pool);
 	prandom_seed_state(&random, SEED);
 	for (i = 0; i < 4 * PAGE_SIZE && !error; i++) {
 		struct object *object = &objects[prandom_u32_state(&random) % PAGE_SIZE];
@@ -250,7 +49,7 @@ static int test_contents(struct zpool *pool)
 		error = store(pool, object, prandom_u32_state(&random) % PAGE_SIZE + 1, i);
 		cond_resched();
 	}
-	return error ?: load_all(pool, PAGE_SIZE);
+	return error ?: load_all(pool);
 }
 
 /*
@@ -279,7 +78,7 @@ static int test_full_zspages(struct zpool *pool)
 			error = store(pool, &objects[j], sizes[i], j);
 			cond_resched();
 		}
-		error = error ?: load_all(pool, count);
+		error = error ?: load_all(pool);
 		if (error)
 			break;
 		shuffle(order, count, &random);
@@ -287,7 +86,7 @@ static int test_full_zspages(struct zpool *pool)
 			drop(pool, &objects[order[j]]);
 			/* What is left must not have been touched by the frees. */
 			if (j == count / 2)
-				error = load_all(pool, count);
+				error = load_all(pool);
 			cond_resched();
 		}
 	}
@@ -314,7 +113,7 @@ static int test_modes(struct zpool *pool)
 		unmap(pool, object);
 		cond_resched();
 	}
-	return error ?: load_all(pool, PAGE_SIZE);
+	return error ?: load_all(pool);
 }
 
 /* A wrong errno, which zswap counts as another event, or pages kept for a request that failed. */
@@ -355,39 +154,6 @@ static int test_bad_sizes(struct zpool *pool)
 	return load(pool, &objects[0]);
 }
 
-struct context {
-	int preempt;
-	int pagefault;
-	int migration;
-	int rcu;
-	bool irqs_off;
-};
-
-static struct context context_now(void)
-{
-	return (struct context) {
-		.preempt = preempt_count(),
-		.pagefault = current->pagefault_disabled,
-		.migration = current->migration_disabled,
-		.rcu = rcu_preempt_depth(),
-		.irqs_off = irqs_disabled(),
-	};
-}
-
-static int check_context(const struct context *before, const char *where, u32 size)
-{
-	struct context now = context_now();
-
-	if (now.preempt == before->preempt && now.pagefault == before->pagefault &&
-	    now.migration == before->migration && now.rcu == before->rcu &&
-	    now.irqs_off == before->irqs_off)
-		return 0;
-	return fail("%s mapping %u bytes: preempt %d, faults %d, migration %d, rcu %d, irqs %d",
-		    where, size, now.preempt - before->preempt, now.pagefault - before->pagefault,
-		    now.migration - before->migration, now.rcu - before->rcu,
-		    now.irqs_off - before->irqs_off);
-}
-
 /* A lock that stays behind after unmap, or, where mappings may sleep, is felt by the holder. */
 static int test_mapping_context(struct zpool *pool)
 {
@@ -406,15 +172,15 @@ static int test_mapping_context(struct zpool *pool)
 			if (!address)
 				return -EINVAL;
 			if (sleeps)
-				error = check_context(&before, "while", object->size);
+				error = check_context(&before, "while", "all on", object->size);
 			if (mode == ZPOOL_MM_WO)
 				memcpy(address, contents(object), object->size);
 			unmap(pool, object);
-			error = error ?: check_context(&before, "after", object->size);
+			error = error ?: check_context(&before, "after", "all on", object->size);
 		}
 		cond_resched();
 	}
-	return error ?: load_all(pool, PAGE_SIZE);
+	return error ?: load_all(pool);
 }
 
 /* A mapping that is lost, or noticed by the scheduler, while its holder sleeps. */
@@ -423,6 +189,8 @@ static int test_sleep_mapped(struct zpool *pool)
 	int error;
 	u32 i;
 
+	if (!CALL(zpool_can_sleep_mapped)(pool))
+		return skip_test("mappings may not sleep");
 	error = store_every_size(pool);
 	for (i = 0; i < PAGE_SIZE && !error; i += 37) {
 		const u8 *address = map(pool, &objects[i], ZPOOL_MM_RO);
@@ -447,6 +215,8 @@ static int test_many_mappings(struct zpool *pool)
 	u8 **addresses;
 	int error;
 
+	if (!CALL(zpool_can_sleep_mapped)(pool))
+		return skip_test("mappings may not sleep");
 	prandom_seed_state(&random, SEED);
 	order = kcalloc(count, sizeof(*order), GFP_KERNEL);
 	addresses = kcalloc(count, sizeof(*addresses), GFP_KERNEL);
@@ -480,54 +250,6 @@ static int test_many_mappings(struct zpool *pool)
 	return error;
 }
 
-/* A task that does a part of a test. */
-struct worker {
-	struct zpool *pool;
-	struct task_struct *task;
-	struct completion done;
-	int (*work)(struct worker *worker);
-	/* What to work on, for a worker that has but one object. */
-	struct object *object;
-	u32 number;
-	int error;
-};
-
-static int worker_main(void *data)
-{
-	struct worker *worker = data;
-
-	worker->error = worker->work(worker);
-	complete(&worker->done);
-	return 0;
-}
-
-static int worker_start(struct worker *worker, int cpu)
-{
-	init_completion(&worker->done);
-	worker->task = kthread_create(worker_main, worker, "zpool_test/%u", worker->number);
-	if (IS_ERR(worker->task))
-		return fail("no kernel thread: %ld", PTR_ERR(worker->task));
-	if (cpu >= 0)
-		kthread_bind(worker->task, cpu);
-	get_task_struct(worker->task);
-	wake_up_process(worker->task);
-	return 0;
-}
-
-static int worker_join(struct worker *worker)
-{
-	wait_for_completion(&worker->done);
-	/* Only when the task is gone does nothing run in this module any more. */
-	kthread_stop_put(worker->task);
-	return worker->error;
-}
-
-static int unmap_work(struct worker *worker)
-{
-	unmap(worker->pool, worker->object);
-	return 0;
-}
-
 /*
  * A mapping that only its own task or CPU can end, as a completion handler of
  * an asynchronous compressor would have to: its lock stays taken, or a bounce
@@ -535,38 +257,26 @@ static int unmap_work(struct worker *worker)
  */
 static int test_unmap_elsewhere(struct zpool *pool)
 {
-	u32 cpu = cpumask_first(cpu_online_mask);
-	int error;
+	int cpu = -1, error;
 	u32 i;
 
+	if (!CALL(zpool_can_sleep_mapped)(pool))
+		return skip_test("mappings may not sleep");
 	error = store_every_size(pool);
 	for (i = 0; i < PAGE_SIZE && !error; i += 61) {
 		struct object *object = &objects[i];
 		struct context before = context_now();
-		struct worker worker = {
-			.pool = pool,
-			.work = unmap_work,
-			.object = object,
-			.number = i,
-		};
 		u8 *address = map(pool, object, ZPOOL_MM_WO);
 
 		if (!address)
 			return -EINVAL;
 		object->seed += PAGE_SIZE;
 		memcpy(address, contents(object), object->size);
-		cpu = cpumask_next(cpu, cpu_online_mask);
-		if (cpu >= nr_cpu_ids)
-			cpu = cpumask_first(cpu_online_mask);
-		error = worker_start(&worker, cpu);
-		if (error)
-			unmap(pool, object);
-		else
-			error = worker_join(&worker);
-		error = error ?: check_context(&before, "after", object->size);
+		cpu = next_cpu(cpu);
+		error = unmap_elsewhere(pool, object, cpu);
+		error = error ?: check_context(&before, "after", "ended elsewhere", object->size);
 	}
-	error = error ?: load_all(pool, PAGE_SIZE);
-	return error;
+	return error ?: load_all(pool);
 }
 
 /*
@@ -658,7 +368,7 @@ static int test_slot_reuse(struct zpool *pool)
 		}
 	}
 	vfree(order);
-	return error ?: load_all(pool, count);
+	return error ?: load_all(pool);
 }
 
 /* Pools that are not independent, or one that keeps the caller's copy of its name. */
@@ -697,63 +407,23 @@ static int test_pools(struct zpool *pool)
 	return error;
 }
 
-#define SHARED_OBJECTS	2048
-#define OPERATIONS	15000
-
-static int concurrent_work(struct worker *worker)
-{
-	struct rnd_state random;
-	int error = 0;
-	u32 i;
-
-	prandom_seed_state(&random, SEED + worker->number);
-	for (i = 0; i < OPERATIONS && !error && !test_bit(0, &failed); i++) {
-		struct object *object = &objects[prandom_u32_state(&random) % SHARED_OBJECTS];
-		u32 size = prandom_u32_state(&random) % PAGE_SIZE + 1;
-
-		/* Half of the sizes are of one class, so that the workers meet in it. */
-		if (size & 1)
-			size = 1500;
-		if (test_and_set_bit_lock(0, &object->in_hand))
-			continue;
-		if (object->stored) {
-			error = load(worker->pool, object);
-			if (!error && prandom_u32_state(&random) % 3)
-				drop(worker->pool, object);
-		} else {
-			error = store(worker->pool, object, size, prandom_u32_state(&random));
-		}
-		clear_bit_unlock(0, &object->in_hand);
-		cond_resched();
-	}
-	return error;
-}
-
 /* Stores, loads and frees that race, also of objects that another CPU stored. */
 static int test_concurrency(struct zpool *pool)
 {
-	u32 count = 2 * num_online_cpus();
+	u32 count = 2 * num_online_cpus(), i;
 	struct worker *workers;
-	int error = 0;
-	u32 i, started;
+	int error;
 
 	workers = kcalloc(count, sizeof(*workers), GFP_KERNEL);
 	if (!workers)
 		return -ENOMEM;
-	for (started = 0; started < count; started++) {
-		struct worker *worker = &workers[started];
-
-		worker->pool = pool;
-		worker->number = started;
-		worker->work = concurrent_work;
-		error = worker_start(worker, -1);
-		if (error)
-			break;
+	for (i = 0; i < count; i++) {
+		workers[i].pool = pool;
+		workers[i].work = churn_work;
 	}
-	for (i = 0; i < started; i++)
-		error = worker_join(&workers[i]) ?: error;
+	error = run_workers(workers, count, false);
 	kfree(workers);
-	return error ?: load_all(pool, SHARED_OBJECTS);
+	return error ?: load_all(pool);
 }
 
 /* All memory that can be had without reclaim, page by page. */
@@ -936,7 +606,7 @@ static int test_no_memory(struct zpool *pool)
 			error = 0;
 	}
 	pages = CALL(zpool_get_total_pages)(pool);
-	error = error ?: load_all(pool, i);
+	error = error ?: load_all(pool);
 	give_memory_back(&held);
 	if (!error && CALL(zpool_get_total_pages)(pool) > pages)
 		error = fail("a store that failed keeps pages");
@@ -945,12 +615,7 @@ static int test_no_memory(struct zpool *pool)
 	return error;
 }
 
-static const struct test {
-	const char *name;
-	int (*run)(struct zpool *pool);
-	/* Only for backends whose mappings may sleep. */
-	bool sleep_mapped;
-} tests[] = {
+static const struct test tests[] = {
 	{ "contents", test_contents },
 	{ "full_zspages", test_full_zspages },
 	{ "modes", test_modes },
@@ -959,9 +624,9 @@ static const struct test {
 	{ "slot_reuse", test_slot_reuse },
 	{ "pools", test_pools },
 	{ "mapping_context", test_mapping_context },
-	{ "sleep_mapped", test_sleep_mapped, true },
-	{ "many_mappings", test_many_mappings, true },
-	{ "unmap_elsewhere", test_unmap_elsewhere, true },
+	{ "sleep_mapped", test_sleep_mapped },
+	{ "many_mappings", test_many_mappings },
+	{ "unmap_elsewhere", test_unmap_elsewhere },
 	{ "free_under_spinlock", test_free_under_spinlock },
 	{ "concurrency", test_concurrency },
 	{ "fragmented_memory", test_fragmented_memory },
@@ -969,102 +634,15 @@ static const struct test {
 	{ "failed_stores", test_failed_stores },
 };
 
-static void run_test(const struct test *test)
-{
-	struct zpool *pool;
-	int error, i;
-
-	failed = 0;
-	memset(objects, 0, MAX_OBJECTS * sizeof(*objects));
-	pool = CALL(zpool_create_pool)(backend, "zpool_test", GFP_KERNEL);
-	if (!pool) {
-		fail("no pool of %s could be made", backend);
-		return;
-	}
-	if (test->sleep_mapped && !CALL(zpool_can_sleep_mapped)(pool)) {
-		scnprintf(result, sizeof(result), "skip: mappings of %s may not sleep", backend);
-	} else {
-		error = test->run(pool);
-		if (error)
-			fail("the test itself failed with %d", error);
-		drop_all(pool);
-		/* Pages may be given back by a work item; they must be in the end. */
-		for (i = 0; i < 1000 && CALL(zpool_get_total_pages)(pool); i++)
-			fsleep(10000);
-		if (CALL(zpool_get_total_pages)(pool))
-			fail("%llu pages are left when all objects were freed",
-			     CALL(zpool_get_total_pages)(pool));
-		if (!test_bit(0, &failed))
-			scnprintf(result, sizeof(result), "pass");
-	}
-	CALL(zpool_destroy_pool)(pool);
-}
-
-static int set_run(const char *value, const struct kernel_param *param)
-{
-	int i;
-
-	/* Given with insmod, it would come before the module is ready. */
-	if (!objects)
-		return -EBUSY;
-	for (i = 0; i < ARRAY_SIZE(tests); i++) {
-		if (sysfs_streq(value, tests[i].name)) {
-			run_test(&tests[i]);
-			return 0;
-		}
-	}
-	return -ENOENT;
-}
-
-static int get_tests(char *buffer, const struct kernel_param *param)
-{
-	int length = 0, i;
-
-	for (i = 0; i < ARRAY_SIZE(tests); i++)
-		length += sysfs_emit_at(buffer, length, "%s\n", tests[i].name);
-	return length;
-}
-
-static const struct kernel_param_ops run_ops = {
-	.set = set_run,
-	.get = get_tests,
-};
-module_param_cb(run, &run_ops, NULL, 0600);
-MODULE_PARM_DESC(run, "Write the name of a test to run it; reads as the names of all");
-
-module_param_string(result, result, sizeof(result), 0400);
-MODULE_PARM_DESC(result, "How the last test went");
-
 static int __init zpool_test_init(void)
 {
-	struct rnd_state random;
-
-	if (!zpool_create_pool_address || !zpool_destroy_pool_address ||
-	    !zpool_malloc_support_movable_address || !zpool_malloc_address ||
-	    !zpool_free_address || !zpool_can_sleep_mapped_address ||
-	    !zpool_map_handle_address || !zpool_unmap_handle_address ||
-	    !zpool_get_total_pages_address) {
-		pr_err("give the addresses of all zpool functions, from /proc/kallsyms\n");
-		return -EINVAL;
-	}
-	noise = vmalloc(NOISE_OFFSETS + PAGE_SIZE);
-	if (!noise)
-		return -ENOMEM;
-	prandom_seed_state(&random, SEED);
-	prandom_bytes_state(&random, noise, NOISE_OFFSETS + PAGE_SIZE);
-	objects = vcalloc(MAX_OBJECTS, sizeof(*objects));
-	if (!objects) {
-		vfree(noise);
-		return -ENOMEM;
-	}
-	return 0;
+	return tests_init(tests, ARRAY_SIZE(tests), zpool_can_sleep_mapped_address);
 }
 module_init(zpool_test_init);
 
 static void __exit zpool_test_exit(void)
 {
-	vfree(objects);
-	vfree(noise);
+	tests_exit();
 }
 module_exit(zpool_test_exit);
 
