@@ -33,8 +33,13 @@ pub(crate) struct Class {
 /// Full zspages are on no list: nothing looks for them, they are reached through their handles.
 pub(crate) struct Partial {
     groups: [List<Zspage>; GROUPS],
-    /// Free slots of all zspages on the lists.
+    /// Free slots of all zspages of the groups.
     free_slots: u32,
+    /// Zspages that have just lost their last object. They are kept for a moment: where objects are
+    /// replaced all the time, the next is wanted soon.
+    empty: List<Zspage>,
+    /// The length of that list.
+    empty_zspages: u32,
 }
 
 /// What became of a slot that was to be given back.
@@ -44,7 +49,10 @@ pub(crate) enum Freed {
     InUse,
     /// There are, and so few that the zspage went to a sparser group.
     Sparser,
-    /// That was the last object: the zspage is off all lists, and its pages are the caller's.
+    /// That was the last object. The zspage is kept, as one of so many of its class.
+    Kept(u32),
+    /// That was the last object that is not away: the zspage is off all lists, and its pages are the
+    /// caller's.
     Emptied,
     /// The object is in another zspage. Nothing was changed.
     Away,
@@ -88,9 +96,19 @@ impl Class {
         self.lock().put_slot(zspage, slot)
     }
 
-    /// Free slots of all zspages.
+    /// Free slots of all zspages with objects.
     pub(crate) fn free_slots(&self) -> usize {
         self.lock().free_slots as usize
+    }
+
+    /// The number of zspages without objects.
+    pub(crate) fn empty_zspages(&self) -> usize {
+        self.lock().empty_zspages as usize
+    }
+
+    /// Takes a zspage without objects, which is then the caller's.
+    pub(crate) fn take_empty(&self) -> Option<ObjRef<Zspage>> {
+        self.lock().take_empty()
     }
 
     /// Checks the partly filled zspages against each other, and each with `check` as well.
@@ -105,19 +123,42 @@ impl Partial {
         Self {
             groups: [EMPTY; GROUPS],
             free_slots: 0,
+            empty: List::new(),
+            empty_zspages: 0,
         }
     }
 
     /// A slot of a zspage of the fullest group, so that few zspages stay partly filled.
     #[inline]
     fn take_slot(&mut self) -> Option<(ObjRef<Zspage>, usize)> {
-        let (group, zspage) = (0..GROUPS)
+        let Some((group, zspage)) = (0..GROUPS)
             .rev()
-            .find_map(|group| Some((group, self.groups[group].first()?)))?;
-        let slot = zspage.take_slot(self)?;
-        self.free_slots -= 1;
-        self.regroup(zspage, Fullness::Partial(group));
+            .find_map(|group| Some((group, self.groups[group].first()?)))
+        else {
+            return self.take_slot_of_empty();
+        };
+        let (slot, is_step) = zspage.take_slot(self)?;
+        self.free_slots = self.free_slots.wrapping_sub(1);
+        if is_step {
+            self.regroup(zspage, Fullness::Partial(group));
+        }
         Some((zspage, slot))
+    }
+
+    #[cold]
+    fn take_slot_of_empty(&mut self) -> Option<(ObjRef<Zspage>, usize)> {
+        let zspage = self.take_empty()?;
+        let (slot, _) = zspage.take_slot(self)?;
+        self.insert(zspage);
+        Some((zspage, slot))
+    }
+
+    /// Takes one of the zspages that are kept without objects. It is the caller's.
+    fn take_empty(&mut self) -> Option<ObjRef<Zspage>> {
+        let zspage = self.empty.first()?;
+        self.empty.remove(zspage);
+        self.empty_zspages -= 1;
+        Some(zspage)
     }
 
     fn insert(&mut self, zspage: ObjRef<Zspage>) {
@@ -127,12 +168,20 @@ impl Partial {
 
     #[inline]
     fn put_slot(&mut self, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
-        let before = zspage.fullness(self);
         match zspage.put_slot(self, slot) {
-            Put::Done => (),
-            Put::Away => return Freed::Away,
-            Put::NotAllocated => return Freed::NotAllocated,
+            Put::Done(false) => {
+                self.free_slots = self.free_slots.wrapping_add(1);
+                Freed::InUse
+            }
+            Put::Done(true) => self.put_slot_with_step(zspage),
+            Put::Away => Freed::Away,
+            Put::NotAllocated => Freed::NotAllocated,
         }
+    }
+
+    /// Files a zspage in which a slot was just given back, so that its fullness may be another.
+    fn put_slot_with_step(&mut self, zspage: ObjRef<Zspage>) -> Freed {
+        let before = zspage.fullness_with_one_more(self);
         self.slot_freed(zspage, before)
     }
 
@@ -171,13 +220,21 @@ impl Partial {
         self.free_slots += 1;
         let now = self.regroup(zspage, before);
         match now {
-            Fullness::Empty => {
-                self.free_slots -= zspage.free_slots(self).len() as u32;
-                Freed::Emptied
-            }
+            Fullness::Empty => self.emptied(zspage),
             _ if now == before => Freed::InUse,
             _ => Freed::Sparser,
         }
+    }
+
+    /// Files a zspage that has lost its last object and is in no group any more.
+    fn emptied(&mut self, zspage: ObjRef<Zspage>) -> Freed {
+        self.free_slots -= zspage.free_slots(self).len() as u32;
+        if zspage.relocation().is_some() {
+            return Freed::Emptied;
+        }
+        self.empty.push_front(zspage);
+        self.empty_zspages += 1;
+        Freed::Kept(self.empty_zspages)
     }
 
     /// Moves a zspage that was listed under `before` to where it belongs now.
@@ -248,10 +305,7 @@ impl Partial {
         let before = zspage.fullness(self);
         zspage.send_away(self, writer, slot, place);
         match self.regroup(zspage, before) {
-            Fullness::Empty => {
-                self.free_slots -= zspage.free_slots(self).len() as u32;
-                Freed::Emptied
-            }
+            Fullness::Empty => self.emptied(zspage),
             _ => Freed::InUse,
         }
     }
@@ -267,5 +321,11 @@ impl Partial {
             }
         }
         assert_eq!(self.free_slots as usize, free_slots);
+        for zspage in self.empty.iter() {
+            zspage.validate(self);
+            assert_eq!(zspage.used(self), 0);
+            check(zspage);
+        }
+        assert_eq!(self.empty_zspages as usize, self.empty.iter().count());
     }
 }

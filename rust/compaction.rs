@@ -48,6 +48,8 @@ pub(crate) struct Compactor {
     bookkeeping: AtomicU64,
     /// A tick of the background work is to come.
     tick_is_due: AtomicBool,
+    /// It is to come at once.
+    hurries: AtomicBool,
     /// A zspage was made since the last tick.
     grew: AtomicBool,
     /// Ticks since the last one before which the pool grew.
@@ -60,6 +62,7 @@ impl Compactor {
             running: AtomicBool::new(false),
             bookkeeping: AtomicU64::new(0),
             tick_is_due: AtomicBool::new(false),
+            hurries: AtomicBool::new(false),
             grew: AtomicBool::new(false),
             quiet_ticks: AtomicU32::new(0),
         }
@@ -355,11 +358,19 @@ impl Pool {
         }
     }
 
+    /// Has the background work done after the interval of a tick.
     #[cold]
-    fn start_ticking(&self) {
-        if wasted_share() > 0 {
+    pub(crate) fn start_ticking(&self) {
+        self.compactor.tick_is_due.store(true, Ordering::Relaxed);
+        self.schedule_tick();
+    }
+
+    /// Has the background work done now, unless that is to happen already.
+    pub(crate) fn hurry(&self) {
+        if !self.compactor.hurries.load(Ordering::Relaxed) {
+            self.compactor.hurries.store(true, Ordering::Relaxed);
             self.compactor.tick_is_due.store(true, Ordering::Relaxed);
-            self.schedule_tick();
+            self.schedule_now();
         }
     }
 
@@ -371,15 +382,18 @@ impl Pool {
         }
     }
 
-    /// The background work: compacts if too much of the pool is wasted.
+    /// The background work: gives back what is kept without objects, and compacts if too much of the
+    /// pool is wasted.
     ///
     /// It has something to do only after objects were stored or freed, so an idle pool has no
     /// ticks.
     pub(crate) fn tick(&self) {
         let compactor = &self.compactor;
+        compactor.hurries.store(false, Ordering::Relaxed);
         if !compactor.tick_is_due.swap(false, Ordering::Relaxed) {
             return;
         }
+        self.release_kept();
         let quiet_ticks = match compactor.grew.swap(false, Ordering::Relaxed) {
             true => 0,
             false => compactor.quiet_ticks.load(Ordering::Relaxed) + 1,

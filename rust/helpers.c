@@ -148,7 +148,7 @@ void rsmalloc_debugfs_remove(struct dentry *dentry)
 	debugfs_remove(dentry);
 }
 
-static unsigned int wasted_share = 3;
+static unsigned int wasted_share = 1;
 
 static int set_percentage(const char *value, const struct kernel_param *param)
 {
@@ -162,7 +162,7 @@ static const struct kernel_param_ops percentage_ops = {
 
 module_param_cb(wasted_share, &percentage_ops, &wasted_share, 0644);
 MODULE_PARM_DESC(wasted_share,
-		 "Compact a pool in the background when more than this share of it, in per cent, is wasted; 0: never (default: 3)");
+		 "Compact a pool in the background when more than this share of it, in per cent, is wasted; 0: never (default: 1)");
 
 unsigned int rsmalloc_wasted_share(void)
 {

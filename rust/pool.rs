@@ -83,28 +83,33 @@ unsafe impl HasDeferredWork for Pool {
     const WORK_OFFSET: usize = offset_of!(Pool, work);
 
     fn run(&self) {
-        self.release_emptied();
         self.tick();
+        self.release_emptied();
     }
 }
 
 impl Shrink for Pool {
     fn count(&self) -> usize {
         let gain = self.gain();
-        gain.within + gain.across
+        self.kept_pages() + gain.within + gain.across
     }
 
     fn scan(&self, pages: usize) -> Option<usize> {
+        let kept = self.release_kept();
+        if kept >= pages {
+            return Some(kept);
+        }
         let limit = Limit {
-            pages,
+            pages: pages - kept,
             ..Limit::NONE
         };
-        Some(self.compact(Scope::LargerClasses, limit)?.pages)
+        Some(kept + self.compact(Scope::LargerClasses, limit)?.pages)
     }
 }
 
 impl Written for Pool {
     fn written(&self) {
+        self.release_kept();
         let _ = self.compact(Scope::LargerClasses, Limit::NONE);
     }
 }
@@ -171,6 +176,7 @@ impl Backend for Pool {
         match freed {
             Freed::InUse => (),
             Freed::Sparser => self.may_have_waste(),
+            Freed::Kept(kept) => self.zspage_kept(kept),
             Freed::Emptied => {
                 self.release(zspage);
             }
@@ -246,9 +252,23 @@ impl Pool {
         &self.classes[index as usize]
     }
 
-    /// Has the pool's work done in a while, with a look at how much is wasted.
+    /// Has the pool's work done in a while.
     pub(crate) fn schedule_tick(&self) {
         self.work.schedule_after(TICK);
+    }
+
+    /// Has the pool's work done now.
+    pub(crate) fn schedule_now(&self) {
+        self.work.schedule();
+    }
+
+    /// Pages of the zspages that are kept without objects.
+    fn kept_pages(&self) -> usize {
+        self.classes
+            .iter()
+            .zip(0..)
+            .map(|(class, index)| class.empty_zspages() * CLASS_TABLE.class(index).pages as usize)
+            .sum()
     }
 
     /// Goes from the zspage that a handle names, which is locked as a reader and relocated, to
@@ -281,6 +301,7 @@ impl Pool {
             .put_guest_slot(zspage, slot);
         drop(reader);
         match freed {
+            // A zspage with guests is not kept.
             Freed::Emptied => {
                 self.release(zspage);
             }
@@ -381,6 +402,27 @@ impl Pool {
         } else {
             self.emptied.lock().push_front(zspage);
             self.work.schedule();
+        }
+        released
+    }
+
+    /// Has zspages without objects given back: soon, or at once if there are several of a class.
+    #[cold]
+    fn zspage_kept(&self, kept: u32) {
+        if kept > 1 {
+            self.hurry();
+        } else {
+            self.start_ticking();
+        }
+    }
+
+    /// Gives back all zspages that are kept without objects, and returns the number of their pages.
+    pub(crate) fn release_kept(&self) -> usize {
+        let mut released = 0;
+        for class in &self.classes {
+            while let Some(zspage) = class.take_empty() {
+                released += self.release(zspage);
+            }
         }
         released
     }
@@ -508,6 +550,7 @@ impl PinnedDrop for Pool {
         self.shrinker.stop();
         self.compact_file.remove();
         self.work.cancel();
+        self.release_kept();
         self.release_emptied();
         if cfg!(debug_assertions) {
             self.validate();

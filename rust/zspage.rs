@@ -278,19 +278,44 @@ impl Zspage {
         }
     }
 
-    /// Takes a free slot. `locked` shows that the class lock is held.
+    /// How full the zspage was before one of its objects was freed. `locked` shows that the class lock
+    /// is held.
+    pub(crate) fn fullness_with_one_more(&self, locked: &Partial) -> Fullness {
+        Fullness::of(self.used(locked) + 1, self.geometry().slots as usize)
+    }
+
+    /// Takes a free slot, and tells whether the fullness has changed. `locked` shows that the class
+    /// lock is held.
     #[inline]
-    pub(crate) fn take_slot(&self, locked: &mut Partial) -> Option<usize> {
+    pub(crate) fn take_slot(&self, locked: &mut Partial) -> Option<(usize, bool)> {
         let mut free = self.free_slots(locked);
         let slot = free.take_first()?;
         self.set_free_slots(locked, free);
-        self.used.set(self.used.get() + 1);
-        Some(slot)
+        let before = self.used.get();
+        self.used.set(before.wrapping_add(1));
+        Some((slot, self.is_step(before)))
     }
 
-    /// Gives back the slot that a handle names. `locked` shows that the class lock is held.
+    /// Gives back the slot that a handle names, and tells whether the fullness has changed. `locked`
+    /// shows that the class lock is held.
     #[inline]
     pub(crate) fn put_slot(&self, locked: &mut Partial, slot: usize) -> Put {
+        if self.relocated.get() {
+            return self.put_slot_of_relocated(locked, slot);
+        }
+        // A slot that does not exist is not taken either.
+        let mut free = self.free_slots(locked);
+        if !free.insert(slot) || slot >= self.geometry().slots as usize {
+            return Put::NotAllocated;
+        }
+        self.set_free_slots(locked, free);
+        let after = self.used.get().wrapping_sub(1);
+        self.used.set(after);
+        Put::Done(self.is_step(after))
+    }
+
+    #[cold]
+    fn put_slot_of_relocated(&self, locked: &mut Partial, slot: usize) -> Put {
         if slot >= self.geometry().slots as usize {
             return Put::NotAllocated;
         }
@@ -302,24 +327,33 @@ impl Zspage {
                 return Put::NotAllocated;
             }
         }
-        self.put_any_slot(locked, slot)
+        match self.put_any_slot(locked, slot) {
+            true => Put::Done(true),
+            false => Put::NotAllocated,
+        }
     }
 
-    #[inline]
-    fn put_any_slot(&self, locked: &mut Partial, slot: usize) -> Put {
+    /// Gives a slot back; false if it was free.
+    fn put_any_slot(&self, locked: &mut Partial, slot: usize) -> bool {
         let mut free = self.free_slots(locked);
         if !free.insert(slot) {
-            return Put::NotAllocated;
+            return false;
         }
         self.set_free_slots(locked, free);
         self.used.set(self.used.get() - 1);
-        Put::Done
+        true
+    }
+
+    /// Whether one more than `used` used slots is another fullness.
+    #[inline]
+    fn is_step(&self, used: u8) -> bool {
+        self.geometry().steps >> (used % MAX_SLOTS as u8) & 1 != 0
     }
 
     /// Takes a free slot for the object of `handle`, whose home is another zspage. The zspage is
     /// relocated. `locked` shows that the class lock is held.
     pub(crate) fn take_guest_slot(&self, locked: &mut Partial, handle: Handle) -> Option<usize> {
-        let slot = self.take_slot(locked)?;
+        let (slot, _) = self.take_slot(locked)?;
         let relocation = self.relocation()?;
         let mut guests = relocation.guests.get();
         guests.insert(slot);
@@ -396,8 +430,8 @@ impl Zspage {
 /// What became of a slot that was to be given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Put {
-    /// It is free now.
-    Done,
+    /// It is free now. Says whether the fullness may have changed.
+    Done(bool),
     /// Its object is in another zspage. Nothing was changed.
     Away,
     /// No handle names it. Nothing was changed.

@@ -8,7 +8,7 @@ pub(crate) const GROUPS: usize = 4;
 /// A zspage's fullness.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fullness {
-    /// No slot is used. The zspage is on its way back to the kernel.
+    /// No slot is used. The zspage goes back to the kernel soon, if it is not used again before.
     Empty,
     /// Some slots are used; the group, below [`GROUPS`], grows with their share.
     Partial(usize),
@@ -21,14 +21,14 @@ impl Fullness {
     ///
     /// `slots` is not 0, and `used` does not exceed it.
     #[inline]
-    pub(crate) fn of(used: usize, slots: usize) -> Self {
+    pub(crate) const fn of(used: usize, slots: usize) -> Self {
         debug_assert!(used <= slots);
         if used == slots {
             Self::Full
         } else if used == 0 {
             Self::Empty
         } else {
-            // Three comparisons cost less than a division.
+            // No division: its panic on 0 is one that objtool does not know.
             let quarters = used * GROUPS;
             let group = (quarters >= slots) as usize
                 + (quarters >= 2 * slots) as usize
@@ -36,4 +36,29 @@ impl Fullness {
             Self::Partial(group)
         }
     }
+
+    /// A number for each fullness, which grows with it.
+    const fn rank(self) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::Partial(group) => 1 + group,
+            Self::Full => 1 + GROUPS,
+        }
+    }
+}
+
+/// The numbers of used slots at which one more used slot changes the [`Fullness`] of a zspage with
+/// `slots` slots, as a set of bits.
+///
+/// Most stores and frees do not cross one, and for them that is all there is to know.
+pub(crate) const fn steps(slots: usize) -> u64 {
+    let mut steps = 0;
+    let mut used = 0;
+    while used < slots {
+        if Fullness::of(used, slots).rank() != Fullness::of(used + 1, slots).rank() {
+            steps |= 1 << used;
+        }
+        used += 1;
+    }
+    steps
 }

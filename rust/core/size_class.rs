@@ -2,7 +2,7 @@
 
 //! Size classes: which slot an object of a given size gets, and where in the zspage a slot lies.
 
-use super::handle::MAX_SLOTS;
+use super::{fullness, handle::MAX_SLOTS};
 
 /// Pages that a zspage can have at most.
 ///
@@ -27,6 +27,8 @@ pub(crate) struct SizeClass {
     pub(crate) pages: u8,
     /// Slots of a zspage.
     pub(crate) slots: u8,
+    /// Where its fullness changes, see [`fullness::steps`].
+    pub(crate) steps: u64,
 }
 
 /// Where a slot lies.
@@ -68,6 +70,7 @@ impl SizeClass {
         slot_size: 0,
         pages: 0,
         slots: 0,
+        steps: 0,
     };
 
     /// Where slot `slot` lies; `page_size` is a power of two.
@@ -105,6 +108,7 @@ impl SizeClass {
                     slot_size: (pages * page_size / slots / SLOT_ALIGN * SLOT_ALIGN) as u32,
                     pages: pages as u8,
                     slots: slots as u8,
+                    steps: fullness::steps(slots),
                 };
             }
             pages += 1;

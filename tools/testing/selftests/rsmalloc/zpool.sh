@@ -34,7 +34,7 @@ for name in "${names[@]}"; do
 	# What is measured there is allocation, without what compaction wins and costs.
 	[ "$name" != slot_reuse ] || may_waste 0
 	check "$backend: $name" run_test_without_leak "$name"
-	may_waste 3
+	may_waste 1
 done
 
 # A mapping, a store or a free that goes to a page after it was migrated.

@@ -144,7 +144,7 @@ impl Machine {
 
     /// Whether there is work that was put off.
     pub(crate) fn has_work(&self) -> bool {
-        with(|state| !state.work.is_empty())
+        with(|state| !state.work.is_empty() || !state.ticks.is_empty())
     }
 
     /// Does the work that was put off.
