@@ -963,6 +963,31 @@ static int test_map_while_moving(struct zpool *pool)
 	return on_each_kind(pool, map_ten_times);
 }
 
+static struct zpool *pool_with_waiting;
+
+/* A reader waits, and the pool stays: with it, what lock_stat counted of its locks would go. */
+static int test_leave_waiting(struct zpool *none)
+{
+	struct zpool *pool = CALL(zpool_create_pool)(backend, "lock_test_waiting", GFP_KERNEL);
+	int error;
+
+	if (!pool)
+		return fail("no pool could be made");
+	pool_with_waiting = pool;
+	error = store(pool, &objects[0], 100, 0);
+	if (!error && find_pages(pool, objects, 1, 0) != 1)
+		error = fail("an object of 100 bytes is not in one page");
+	error = error ?: race(pool, until_other_waits, map_work);
+	drop_all(pool);
+	return error;
+}
+
+static int test_end_waiting(struct zpool *none)
+{
+	CALL(zpool_destroy_pool)(pool_with_waiting);
+	return 0;
+}
+
 static int move_other_work(struct worker *worker)
 {
 	int error;
@@ -1402,6 +1427,8 @@ static const struct test tests[] = {
 	{ "hot_zspage", test_hot_zspage },
 	{ "leave_isolated", test_leave_isolated, BY_NAME },
 	{ "put_back_isolated", test_put_back_isolated, BY_NAME | NO_POOL },
+	{ "leave_waiting", test_leave_waiting, PROBE | CPUS | BY_NAME | NO_POOL },
+	{ "end_waiting", test_end_waiting, BY_NAME | NO_POOL },
 	{ "inversion", test_inversion, PROBE | BY_NAME },
 };
 
