@@ -168,16 +168,22 @@ use_kernel()
 	step command "$1 kernel: selftests" build_selftests "$1"
 }
 
-# suite TEST...: these selftests in a virtual machine of their own.
+# suite [--expect REGEX] TEST...: these selftests in a virtual machine of their
+# own, in which the kernel must complain of what is expected, and of nothing else.
 suite()
 {
-	local name="$kernel kernel: ${*%.sh}" test tests=()
+	local name expect=() test tests=()
 
+	if [[ $1 == --expect ]]; then
+		expect=("$1" "$2")
+		shift 2
+	fi
+	name="$kernel kernel: ${*%.sh}"
 	for test in "$@"; do
 		tests+=(--test "rsmalloc:$test")
 	done
 	step verdict "$name" "$here/vm.sh" --kdir "$RSMALLOC_KDIR" --memory 768M --swap 512M --ktap \
-		--timeout 900 --log "$logs/${name//[^A-Za-z0-9]/-}.console" -- \
+		"${expect[@]}" --timeout 900 --log "$logs/${name//[^A-Za-z0-9]/-}.console" -- \
 		"$work/$kernel/selftests/install/run_kselftest.sh" "${tests[@]}"
 }
 
@@ -216,6 +222,16 @@ step command "clippy" build_module clippy clippy
 use_kernel plain
 suite module.sh zpool.sh
 suite zswap.sh swap.sh
+suite migrate.sh async.sh
+
+use_kernel debug
+suite module.sh zpool.sh zswap.sh swap.sh
+suite migrate.sh async.sh lock.sh
+suite --expect rsmalloc_zspage lockdep_report.sh
+suite --expect preempt_count_add bit_spin_lock.sh
+
+use_kernel rt
+suite module.sh zpool.sh zswap.sh swap.sh
 suite migrate.sh async.sh
 
 totals "$passed" "$failed" "$skipped"
