@@ -90,6 +90,17 @@ zspages()
 	vmstat nr_zspages
 }
 
+# Without compaction the kernel does not move pages of a pool.
+moves_pages()
+{
+	[ -e /proc/sys/vm/compact_memory ]
+}
+
+compact_memory()
+{
+	! moves_pages || echo 1 >/proc/sys/vm/compact_memory
+}
+
 is_loaded()
 {
 	[ -d /sys/module/rsmalloc ]

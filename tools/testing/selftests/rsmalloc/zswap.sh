@@ -65,7 +65,7 @@ switch_under_load()
 	load=$!
 	for ((i = 0; i < 20; i++)); do
 		select_zpool "${backends[i % ${#backends[@]}]}" || status=1
-		echo 1 >/proc/sys/vm/compact_memory
+		compact_memory
 		sleep 0.2
 	done
 	wait "$load" || status=1
