@@ -168,16 +168,33 @@ use_kernel()
 	step command "$1 kernel: selftests" build_selftests "$1"
 }
 
-# suite TEST...: these selftests in a virtual machine of their own.
+# Migration moves what the kernel keeps beside a page's contents as well. This is
+# seen in the functions that are called when the kernel is said to have KMSAN.
+page_metadata()
+{
+	"${limit[@]}" make -C "$RSMALLOC_KDIR" M="$work/plain/tree" "${RSMALLOC_MAKE_ARGS[@]}" \
+		KCFLAGS=-DCONFIG_KMSAN=1 rust/helpers.s
+	grep -w kmsan_copy_page_meta "$work/plain/tree/rust/helpers.s"
+}
+
+# suite [--expect REGEX] TEST...: these selftests in a virtual machine of their
+# own with the kernel parameters in $append, in which the kernel must complain of
+# what is expected, and of nothing else.
 suite()
 {
-	local name="$kernel kernel: ${*%.sh}" test tests=()
+	local name expect=() test tests=()
 
+	if [[ $1 == --expect ]]; then
+		expect=("$1" "$2")
+		shift 2
+	fi
+	name="$kernel kernel: ${*%.sh}"
 	for test in "$@"; do
 		tests+=(--test "rsmalloc:$test")
 	done
 	step verdict "$name" "$here/vm.sh" --kdir "$RSMALLOC_KDIR" --memory 768M --swap 512M --ktap \
-		--timeout 900 --log "$logs/${name//[^A-Za-z0-9]/-}.console" -- \
+		"${expect[@]}" ${append:+--append "$append"} --timeout 900 \
+		--log "$logs/${name//[^A-Za-z0-9]/-}.console" -- \
 		"$work/$kernel/selftests/install/run_kselftest.sh" "${tests[@]}"
 }
 
@@ -215,8 +232,27 @@ step command "clippy" build_module clippy clippy
 
 use_kernel plain
 suite module.sh zpool.sh
-suite zswap.sh swap.sh
+suite zswap.sh swap.sh compact.sh
 suite migrate.sh async.sh
+
+step command "plain kernel: metadata of pages" page_metadata
+suite hugepages.sh migration_rate.sh
+append=movablecore=400M suite offline.sh
+append=cma=224M suite cma.sh
+
+use_kernel debug
+suite module.sh zpool.sh zswap.sh swap.sh
+suite migrate.sh async.sh lock.sh compact.sh
+suite --expect rsmalloc_zspage lockdep_report.sh
+suite --expect preempt_count_add bit_spin_lock.sh
+
+use_kernel rt
+suite module.sh zpool.sh zswap.sh swap.sh
+suite migrate.sh async.sh compact.sh
+
+use_kernel nocompact
+append=movablecore=400M suite module.sh zpool.sh offline.sh
+append=movablecore=400M suite zswap.sh swap.sh
 
 totals "$passed" "$failed" "$skipped"
 ((passed && !failed))

@@ -74,8 +74,9 @@ ALLOW = [
 # What a report begins with.
 HEAD = re.compile(r"\b(WARNING|BUG): ")
 
-# Lines between two complaints that still belong to one report.
-REPORT_LINES = 60
+# Lines between two complaints that still belong to one report: between the head of one of
+# lockdep and its stack trace are those of every lock involved.
+REPORT_LINES = 120
 # The first reports are shown with so many lines that follow.
 REPORTS_IN_FULL = 3
 REPORT_CONTEXT = 12

@@ -8,7 +8,7 @@ DIR=$(dirname "$(readlink -f "$0")")
 . "$DIR/common.sh"
 
 counts=/sys/module/async_acomp/parameters
-megabytes=32
+megabytes=$(part 32)
 
 count()
 {

@@ -24,6 +24,17 @@ skip_all()
 
 [ "$(id -u)" -eq 0 ] || skip_all "needs root"
 
+# part NUMBER: how much is done here of what takes long. A kernel that checks
+# every lock and every access to memory takes ten times as long, and does less.
+part()
+{
+	if [ -e /proc/lockdep ]; then
+		echo $((($1 + 7) / 8))
+	else
+		echo "$1"
+	fi
+}
+
 # check DESCRIPTION COMMAND...: one test, with the command's output as its
 # diagnosis; of one that passes, only the figures after "pass: ". The status
 # KSFT_SKIP says that the test cannot be run here.
@@ -61,17 +72,33 @@ eventually()
 	return 1
 }
 
+# To start a program takes seconds on a debug kernel under emulation: what runs
+# often reads files without.
+vmstat()
+{
+	local name value
+	while read -r name value; do
+		[ "$name" = "$1" ] && echo "$value" && return
+	done </proc/vmstat
+}
+
 # The pages of all zsmalloc and rsmalloc pools. The kernel keeps the count per
 # CPU; stat_refresh adds it up.
 zspages()
 {
 	echo 1 >/proc/sys/vm/stat_refresh
-	awk '$1 == "nr_zspages" { print $2 }' /proc/vmstat
+	vmstat nr_zspages
 }
 
-vmstat()
+# Without compaction the kernel does not move pages of a pool.
+moves_pages()
 {
-	awk -v name="$1" '$1 == name { print $2 }' /proc/vmstat
+	[ -e /proc/sys/vm/compact_memory ]
+}
+
+compact_memory()
+{
+	! moves_pages || echo 1 >/proc/sys/vm/compact_memory
 }
 
 is_loaded()
@@ -112,7 +139,7 @@ run_test()
 {
 	local result
 	echo "$1" >"$tests/run" || return
-	result=$(cat "$tests/result")
+	result=$(<"$tests/result")
 	echo "$result"
 	case $result in
 	pass*) return 0 ;;
@@ -138,7 +165,7 @@ run_test_without_leak()
 # The number of those who use the module.
 refcount()
 {
-	cat /sys/module/rsmalloc/refcnt
+	echo "$(</sys/module/rsmalloc/refcnt)"
 }
 
 unused()
@@ -155,12 +182,12 @@ unload()
 
 select_zpool()
 {
-	echo "$1" >"$zswap/zpool" && is "zswap's zpool" "$(cat "$zswap/zpool")" "$1"
+	echo "$1" >"$zswap/zpool" && is "zswap's zpool" "$(<"$zswap/zpool")" "$1"
 }
 
 select_compressor()
 {
-	echo "$1" >"$zswap/compressor" && is "zswap's compressor" "$(cat "$zswap/compressor")" "$1"
+	echo "$1" >"$zswap/compressor" && is "zswap's compressor" "$(<"$zswap/compressor")" "$1"
 }
 
 # Swap space with zswap before it. zswap makes its first pool when it is first
@@ -200,7 +227,7 @@ read_back()
 
 stored_pages()
 {
-	cat /sys/kernel/debug/zswap/stored_pages
+	echo "$(</sys/kernel/debug/zswap/stored_pages)"
 }
 
 nothing_stored()

@@ -3,7 +3,7 @@
 #
 # How to load lock_test.ko. To be sourced after common.sh.
 
-[ -e /proc/sys/vm/compact_memory ] || skip_all "this kernel moves no pages (COMPACTION)"
+moves_pages || skip_all "this kernel moves no pages (COMPACTION)"
 
 load_lock_test()
 {

@@ -47,7 +47,7 @@ in_use()
 load_unload()
 {
 	local i
-	for ((i = 0; i < 20; i++)); do
+	for ((i = 0; i < rounds; i++)); do
 		load && rmmod rsmalloc || return 1
 	done
 	no_traces
@@ -57,12 +57,14 @@ load_unload()
 use_unload()
 {
 	local i
-	for ((i = 0; i < 20; i++)); do
+	for ((i = 0; i < rounds; i++)); do
 		load && select_zpool rsmalloc && "$DIR/swap_roundtrip" 2 1 1 && select_zpool zsmalloc &&
 			unload || return 1
 	done
 	eventually no_traces
 }
+
+rounds=$(part 20)
 
 swap_on
 unload || exit "$KSFT_FAIL"
@@ -82,6 +84,6 @@ check "a pool holds the module" in_use
 check "it is not unloaded while a pool lives" refused rmmod rsmalloc
 select_zpool zsmalloc
 check "it is unloaded when the last pool is gone" unload
-check "20 times loaded and unloaded, it leaves nothing" load_unload
-check "20 times loaded, used and unloaded, it leaves nothing" use_unload
+check "$rounds times loaded and unloaded, it leaves nothing" load_unload
+check "$rounds times loaded, used and unloaded, it leaves nothing" use_unload
 ktap_finished

@@ -7,6 +7,8 @@ DIR=$(dirname "$(readlink -f "$0")")
 . "$DIR/common.sh"
 
 compressors=(lzo lz4 zstd)
+megabytes=$(part 100)
+megabytes_held=$(part 32)
 
 # A page that zswap does not take goes to the disk, and would come back as well.
 # went_to_rsmalloc PAGES: zswap took so many since $zswpout_before was noted.
@@ -35,11 +37,11 @@ roundtrip()
 stored_in_rsmalloc()
 {
 	local stored bytes zspages status=0
-	swap_and_hold one 32 || return 1
+	swap_and_hold one "$megabytes_held" || return 1
 	stored=$(stored_pages)
 	bytes=$(cat /sys/kernel/debug/zswap/pool_total_size)
 	zspages=$(($(zspages) - zspages_before))
-	if [ "$stored" -lt "$(pages_in 32)" ] || [ "$bytes" -lt $((stored * 100)) ] ||
+	if [ "$stored" -lt "$(pages_in "$megabytes_held")" ] || [ "$bytes" -lt $((stored * 100)) ] ||
 		[ $((zspages * $(getconf PAGESIZE))) -ne "$bytes" ]; then
 		echo "$stored pages are stored in $bytes bytes, which are $zspages zspages"
 		status=1
@@ -50,7 +52,7 @@ stored_in_rsmalloc()
 # A process that exits frees what it had in swap, without reading it back.
 exit_frees()
 {
-	"$DIR/swap_roundtrip" 32 4 1 --drop && eventually nothing_stored && eventually no_zspages
+	"$DIR/swap_roundtrip" "$megabytes_held" 4 1 --drop && eventually nothing_stored && eventually no_zspages
 }
 
 no_zspages()
@@ -65,7 +67,7 @@ writeback()
 	local before status
 	before=$(cat /sys/kernel/debug/zswap/written_back_pages)
 	echo 1 >"$zswap/max_pool_percent"
-	"$DIR/swap_roundtrip" 64 2 2
+	"$DIR/swap_roundtrip" 48 2 1
 	status=$?
 	echo 20 >"$zswap/max_pool_percent"
 	[ "$status" -eq 0 ] || return 1
@@ -103,8 +105,8 @@ ktap_print_header
 ktap_set_plan $((${#compressors[@]} * 2 + 4))
 for compressor in "${compressors[@]}"; do
 	select_compressor "$compressor"
-	check "$compressor: 100 MB of one process come back" roundtrip 100 1
-	check "$compressor: 100 MB of four processes come back" roundtrip 100 4
+	check "$compressor: $megabytes MB of one process come back" roundtrip "$megabytes" 1
+	check "$compressor: $megabytes MB of four processes come back" roundtrip "$megabytes" 4
 done
 select_compressor lzo
 check "stored pages are in pages of rsmalloc" stored_in_rsmalloc

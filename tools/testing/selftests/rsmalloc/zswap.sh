@@ -49,7 +49,7 @@ switch_with_data()
 {
 	local i status=0
 	for i in "${!backends[@]}"; do
-		select_zpool "${backends[i]}" && swap_and_hold "$i" 8 || return 1
+		select_zpool "${backends[i]}" && swap_and_hold "$i" "$(part 8)" || return 1
 	done
 	for i in "${!backends[@]}"; do
 		read_back "$i" || status=1
@@ -61,11 +61,11 @@ switch_with_data()
 switch_under_load()
 {
 	local i load status=0
-	"$DIR/swap_roundtrip" 32 2 4 &
+	"$DIR/swap_roundtrip" "$(part 32)" 2 4 &
 	load=$!
 	for ((i = 0; i < 20; i++)); do
 		select_zpool "${backends[i % ${#backends[@]}]}" || status=1
-		echo 1 >/proc/sys/vm/compact_memory
+		compact_memory
 		sleep 0.2
 	done
 	wait "$load" || status=1

@@ -164,13 +164,17 @@ static int migrate(struct list_head *isolated, struct move *move)
  */
 static int put_last_reference(struct page *page, const char *what)
 {
-	int i, count;
+	int i, count, error = 0;
 
 	for (i = 0; i < PATIENCE * 100 && page_count(page) > 1; i++)
 		fsleep(10000);
 	count = page_count(page);
+	if (count != 1)
+		error = fail("%s has %d references", what, count);
+	else if (is_movable(page) || page_private(page))
+		error = fail("%s still leads to its zspage", what);
 	put_page(page);
-	return count == 1 ? 0 : fail("%s has %d references", what, count);
+	return error;
 }
 
 static int move_page_with(struct page **page, gfp_t gfp)
@@ -963,6 +967,31 @@ static int test_map_while_moving(struct zpool *pool)
 	return on_each_kind(pool, map_ten_times);
 }
 
+static struct zpool *pool_with_waiting;
+
+/* A reader waits, and the pool stays: with it, what lock_stat counted of its locks would go. */
+static int test_leave_waiting(struct zpool *none)
+{
+	struct zpool *pool = CALL(zpool_create_pool)(backend, "lock_test_waiting", GFP_KERNEL);
+	int error;
+
+	if (!pool)
+		return fail("no pool could be made");
+	pool_with_waiting = pool;
+	error = store(pool, &objects[0], 100, 0);
+	if (!error && find_pages(pool, objects, 1, 0) != 1)
+		error = fail("an object of 100 bytes is not in one page");
+	error = error ?: race(pool, until_other_waits, map_work);
+	drop_all(pool);
+	return error;
+}
+
+static int test_end_waiting(struct zpool *none)
+{
+	CALL(zpool_destroy_pool)(pool_with_waiting);
+	return 0;
+}
+
 static int move_other_work(struct worker *worker)
 {
 	int error;
@@ -1066,8 +1095,6 @@ static int free_then_move(struct zpool *pool, struct zspage *zspage)
 	if (error)
 		return fail("a page without objects could not be moved: %d", error);
 	error = no_pages_left(pool);
-	if (is_movable(page))
-		error = fail("a page was given back that is still movable");
 	return put_last_reference(page, "a page that was given back") ?: error;
 }
 
@@ -1079,6 +1106,63 @@ static int free_then_move(struct zpool *pool, struct zspage *zspage)
 static int test_free_before_moving(struct zpool *pool)
 {
 	return on_each_kind(pool, free_then_move);
+}
+
+static int destroy_work(struct worker *worker)
+{
+	CALL(zpool_destroy_pool)(worker->pool);
+	return 0;
+}
+
+static struct worker destroyer;
+
+static void destroy_meanwhile(struct zpool *pool, struct page *to)
+{
+	int i;
+
+	free_meanwhile(pool, to);
+	destroyer = (struct worker) { .pool = pool, .work = destroy_work };
+	if (worker_start(&destroyer, -1))
+		return;
+	/* Long enough for one that does not wait for the page that is about to be moved. */
+	for (i = 0; i < 50 && !completion_done(&destroyer.done); i++)
+		fsleep(10000);
+	if (completion_done(&destroyer.done))
+		fail("a pool was destroyed while one of its pages was locked");
+}
+
+/*
+ * A pool that is destroyed while one of its pages is about to be moved: it must
+ * wait for that, or the work that gives back the page finds no pool any more.
+ */
+static int test_destroy_while_moving(struct zpool *pool)
+{
+	int error = 0;
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes) && !error; i++) {
+		struct zpool *owner = CALL(zpool_create_pool)(backend, "lock_test_other",
+							      GFP_KERNEL);
+		struct page *page;
+		u32 slots, end;
+
+		if (!owner)
+			return fail("no second pool could be made");
+		slots = fill_zspages(owner, sizes[i], 1);
+		end = find_pages(owner, objects, slots, 0);
+		if (!end)
+			return -EINVAL;
+		page = pages[i % end];
+		destroyer.task = NULL;
+		error = move_once(&page, owner, destroy_meanwhile);
+		if (error)
+			error = fail("a page without objects could not be moved: %d", error);
+		if (!destroyer.task)
+			return -EINVAL;
+		worker_join(&destroyer);
+		error = put_last_reference(page, "a page of a pool that was destroyed") ?: error;
+	}
+	return error;
 }
 
 /* Isolates all pages of a zspage and frees its objects. */
@@ -1396,12 +1480,15 @@ static const struct test tests[] = {
 	{ "free_while_moving", test_free_while_moving, PROBE | CPUS },
 	{ "free_while_locked", test_free_while_locked },
 	{ "free_before_moving", test_free_before_moving },
+	{ "destroy_while_moving", test_destroy_while_moving },
 	{ "free_while_isolated", test_free_while_isolated, PROBE },
 	{ "destroy_while_isolated", test_destroy_while_isolated, PROBE },
 	{ "zones", test_zones },
 	{ "hot_zspage", test_hot_zspage },
 	{ "leave_isolated", test_leave_isolated, BY_NAME },
 	{ "put_back_isolated", test_put_back_isolated, BY_NAME | NO_POOL },
+	{ "leave_waiting", test_leave_waiting, PROBE | CPUS | BY_NAME | NO_POOL },
+	{ "end_waiting", test_end_waiting, BY_NAME | NO_POOL },
 	{ "inversion", test_inversion, PROBE | BY_NAME },
 };
 

@@ -470,8 +470,8 @@ static inline void run_test(const struct test *test)
 
 	failed = 0;
 	result[0] = '\0';
-	memset(objects, 0, MAX_OBJECTS * sizeof(*objects));
 	if (!(test->flags & NO_POOL)) {
+		memset(objects, 0, MAX_OBJECTS * sizeof(*objects));
 		pool = CALL(zpool_create_pool)(backend, KBUILD_MODNAME, GFP_KERNEL);
 		if (!pool) {
 			fail("no pool of %s could be made", backend);
