@@ -14,7 +14,7 @@ use crate::{
         list::{List, ObjRef},
         spinlock::{lock_class, Guard, SpinLock},
     },
-    zspage::{Put, Zspage},
+    zspage::{Put, Step, Zspage},
 };
 
 /// One size class of a pool.
@@ -137,10 +137,14 @@ impl Partial {
         else {
             return self.take_slot_of_empty();
         };
-        let (slot, is_step) = zspage.take_slot(self)?;
+        let (slot, step) = zspage.take_slot(self)?;
         self.free_slots = self.free_slots.wrapping_sub(1);
-        if is_step {
-            self.regroup(zspage, Fullness::Partial(group));
+        match step {
+            Step::None => (),
+            Step::FullOrNot => self.groups[group].remove(zspage),
+            Step::Other => {
+                self.regroup(zspage, Fullness::Partial(group));
+            }
         }
         Some((zspage, slot))
     }
@@ -169,20 +173,23 @@ impl Partial {
     #[inline]
     fn put_slot(&mut self, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
         match zspage.put_slot(self, slot) {
-            Put::Done(false) => {
+            Put::Done(Step::None) => {
                 self.free_slots = self.free_slots.wrapping_add(1);
                 Freed::InUse
             }
-            Put::Done(true) => self.put_slot_with_step(zspage),
+            // Most zspages are full, so this is how most objects go.
+            Put::Done(Step::FullOrNot) => {
+                self.free_slots = self.free_slots.wrapping_add(1);
+                self.groups[GROUPS - 1].push_front(zspage);
+                Freed::InUse
+            }
+            Put::Done(Step::Other) => {
+                let before = zspage.fullness_with_one_more(self);
+                self.slot_freed(zspage, before)
+            }
             Put::Away => Freed::Away,
             Put::NotAllocated => Freed::NotAllocated,
         }
-    }
-
-    /// Files a zspage in which a slot was just given back, so that its fullness may be another.
-    fn put_slot_with_step(&mut self, zspage: ObjRef<Zspage>) -> Freed {
-        let before = zspage.fullness_with_one_more(self);
-        self.slot_freed(zspage, before)
     }
 
     /// Gives back the slot of a guest that has been freed or moved.
@@ -215,7 +222,7 @@ impl Partial {
         zspage.used(self) == 0
     }
 
-    #[inline]
+    #[inline(never)]
     fn slot_freed(&mut self, zspage: ObjRef<Zspage>, before: Fullness) -> Freed {
         self.free_slots += 1;
         let now = self.regroup(zspage, before);
@@ -255,7 +262,7 @@ impl Partial {
     /// The zspage to be emptied next: one of the sparsest group, and of the first few of them the
     /// one with the fewest objects.
     pub(crate) fn source(&self) -> Option<ObjRef<Zspage>> {
-        const LOOKED_AT: usize = 8;
+        const LOOKED_AT: usize = 16;
         let group = self.groups.iter().find(|group| group.first().is_some())?;
         group
             .iter()

@@ -173,15 +173,8 @@ impl Backend for Pool {
                 )
             }
         };
-        match freed {
-            Freed::InUse => (),
-            Freed::Sparser => self.may_have_waste(),
-            Freed::Kept(kept) => self.zspage_kept(kept),
-            Freed::Emptied => {
-                self.release(zspage);
-            }
-            Freed::Away => self.free_away(zspage, handle),
-            Freed::NotAllocated => report::warn(c_str!("double free"), handle.into_raw()),
+        if freed != Freed::InUse {
+            self.after_free(zspage, handle, freed);
         }
     }
 
@@ -284,6 +277,21 @@ impl Pool {
             home.lock().read_unlock();
         }
         (zspage, place)
+    }
+
+    /// Does what there is to do beyond giving back the slot of `handle`, in `zspage`.
+    #[inline(never)]
+    fn after_free(&self, zspage: ObjRef<Zspage>, handle: Handle, freed: Freed) {
+        match freed {
+            Freed::InUse => (),
+            Freed::Sparser => self.may_have_waste(),
+            Freed::Kept(kept) => self.zspage_kept(kept),
+            Freed::Emptied => {
+                self.release(zspage);
+            }
+            Freed::Away => self.free_away(zspage, handle),
+            Freed::NotAllocated => report::warn(c_str!("double free"), handle.into_raw()),
+        }
     }
 
     /// Frees an object that is not in the zspage `home` that its handle names.

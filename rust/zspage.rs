@@ -284,26 +284,25 @@ impl Zspage {
         Fullness::of(self.used(locked) + 1, self.geometry().slots as usize)
     }
 
-    /// Takes a free slot, and tells whether the fullness has changed. `locked` shows that the class
-    /// lock is held.
+    /// Takes a free slot, and tells what became of the fullness. `locked` shows that the class lock is
+    /// held.
     #[inline]
-    pub(crate) fn take_slot(&self, locked: &mut Partial) -> Option<(usize, bool)> {
+    pub(crate) fn take_slot(&self, locked: &mut Partial) -> Option<(usize, Step)> {
         let mut free = self.free_slots(locked);
         let slot = free.take_first()?;
         self.set_free_slots(locked, free);
         let before = self.used.get();
         self.used.set(before.wrapping_add(1));
-        Some((slot, self.is_step(before)))
+        Some((slot, self.step(before)))
     }
 
-    /// Gives back the slot that a handle names, and tells whether the fullness has changed. `locked`
-    /// shows that the class lock is held.
+    /// Gives back the slot that a handle names, and tells what became of the fullness. `locked` shows
+    /// that the class lock is held.
     #[inline]
     pub(crate) fn put_slot(&self, locked: &mut Partial, slot: usize) -> Put {
         if self.relocated.get() {
             return self.put_slot_of_relocated(locked, slot);
         }
-        // A slot that does not exist is not taken either.
         let mut free = self.free_slots(locked);
         if !free.insert(slot) || slot >= self.geometry().slots as usize {
             return Put::NotAllocated;
@@ -311,26 +310,30 @@ impl Zspage {
         self.set_free_slots(locked, free);
         let after = self.used.get().wrapping_sub(1);
         self.used.set(after);
-        Put::Done(self.is_step(after))
+        Put::Done(self.step(after))
     }
 
-    #[cold]
+    #[inline(never)]
     fn put_slot_of_relocated(&self, locked: &mut Partial, slot: usize) -> Put {
-        if slot >= self.geometry().slots as usize {
+        let Some(relocation) = self.relocation() else {
+            return Put::NotAllocated;
+        };
+        let away = relocation.away.get();
+        if away.contains(slot) {
+            return Put::Away;
+        }
+        if slot >= self.geometry().slots as usize
+            || relocation.guests.get().contains(slot)
+            || !self.put_any_slot(locked, slot)
+        {
             return Put::NotAllocated;
         }
-        if let Some(relocation) = self.relocation() {
-            if relocation.away.get().contains(slot) {
-                return Put::Away;
-            }
-            if relocation.guests.get().contains(slot) {
-                return Put::NotAllocated;
-            }
-        }
-        match self.put_any_slot(locked, slot) {
-            true => Put::Done(true),
-            false => Put::NotAllocated,
-        }
+        let after = self.used.get();
+        Put::Done(match after as usize == away.len() {
+            // That was the last object in it.
+            true => Step::Other,
+            false => self.step(after),
+        })
     }
 
     /// Gives a slot back; false if it was free.
@@ -344,10 +347,17 @@ impl Zspage {
         true
     }
 
-    /// Whether one more than `used` used slots is another fullness.
+    /// What lies between `used` used slots and one more.
     #[inline]
-    fn is_step(&self, used: u8) -> bool {
-        self.geometry().steps >> (used % MAX_SLOTS as u8) & 1 != 0
+    fn step(&self, used: u8) -> Step {
+        let class = self.geometry();
+        if class.steps >> (used % MAX_SLOTS as u8) & 1 == 0 {
+            Step::None
+        } else if used != 0 && used == class.slots.wrapping_sub(1) {
+            Step::FullOrNot
+        } else {
+            Step::Other
+        }
     }
 
     /// Takes a free slot for the object of `handle`, whose home is another zspage. The zspage is
@@ -427,11 +437,22 @@ impl Zspage {
     }
 }
 
+/// How the fullness of a zspage changes with one slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// Not at all.
+    None,
+    /// From full to the fullest group, or back.
+    FullOrNot,
+    /// It may change in any way.
+    Other,
+}
+
 /// What became of a slot that was to be given back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Put {
-    /// It is free now. Says whether the fullness may have changed.
-    Done(bool),
+    /// It is free now.
+    Done(Step),
     /// Its object is in another zspage. Nothing was changed.
     Away,
     /// No handle names it. Nothing was changed.

@@ -49,6 +49,7 @@ impl LockClass {
 ///
 /// It is taken with interrupts as they are: not for use in interrupt handlers.
 #[pin_data]
+#[repr(C)]
 pub(crate) struct SpinLock<T> {
     #[pin]
     lock: Opaque<bindings::spinlock_t>,
