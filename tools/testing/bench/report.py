@@ -85,8 +85,8 @@ COST_ROWS = (
     Row("load", "load.mean", ",.1f"),
     Row("free", "free.mean", ",.1f"),
     Row("store after a free", "restore.mean", ",.1f"),
-    Row("left to work items, per store", "store.background", ",.1f"),
-    Row("left to work items, per replacement", "replace.background", ",.1f"),
+    Row("left to work items, per store", "store.background", "z,.1f"),
+    Row("left to work items, per replacement", "replace.background", "z,.1f"),
     Row("malloc, 99.9 % within", "malloc.p999", ",.0f"),
     Row("malloc, longest", "malloc.max", ",.0f"),
     Row("map to read, 99.9 % within", "map.p999", ",.0f"),
@@ -108,11 +108,19 @@ THREAD_ROWS = (
     Row("replaces per second", "replaces_per_second", ",.0f"),
 )
 
+SIZE_ROWS = (
+    Row("code, bytes", "text", ",.0f"),
+    Row("constants, bytes", "rodata", ",.0f"),
+)
+
 PROCESS_ROWS = (
+    Row("part of the pages that zswap took", "taken", ".3f"),
     Row("pages out per second", "out_per_second", ",.0f"),
     Row("pages in per second", "in_per_second", ",.0f"),
     Row("pages unmapped per second", "unmap_per_second", ",.0f"),
 )
+
+MANY_ROWS = {"threads": THREAD_ROWS, "processes": PROCESS_ROWS}
 
 
 def print_rows(rows: Iterable[Row], backends: dict[str, Figures]) -> None:
@@ -120,7 +128,10 @@ def print_rows(rows: Iterable[Row], backends: dict[str, Figures]) -> None:
     for row in rows:
         if not any(row.figure in figures for figures in backends.values()):
             continue
-        cells = [format(figures[row.figure], row.format) for figures in backends.values()]
+        cells = [
+            format(figures[row.figure], row.format) if row.figure in figures else "-"
+            for figures in backends.values()
+        ]
         line = f"{row.label:36}" + "".join(f"{cell:>12}" for cell in cells)
         if compared and abs(backends[REFERENCE][row.figure]) >= 0.1:
             ratio = backends[SUBJECT][row.figure] / backends[REFERENCE][row.figure]
@@ -144,17 +155,27 @@ def print_tables(runs: Runs) -> None:
             heading(f"{key.trace}, {key.objects:,} objects", derived)
             print_rows(COST_ROWS, derived)
             continue
+        if key.mode == "sizes":
+            heading("size", derived)
+            print_rows(SIZE_ROWS, derived)
+            continue
+        if key.mode == "slabs":
+            for backend, figures in derived.items():
+                for name, value in figures.items():
+                    print(f"{backend:12}{name.removeprefix('slab.'):24}{value:12,.0f} bytes an object")
+            print()
+            continue
         base = single.setdefault((key.mode, key.trace, key.objects), derived)
-        heading(f"{key.trace}, {key.processors} {key.mode}", derived)
-        rows = THREAD_ROWS if key.mode == "threads" else PROCESS_ROWS
+        heading(f"{key.trace}, {key.mode}: {key.processors}", derived)
+        rows = MANY_ROWS[key.mode]
         print_rows(rows, derived)
         if base is not derived:
-            for row in rows:
-                scaling = {
-                    backend: {row.figure: figures[row.figure] / base[backend][row.figure]}
-                    for backend, figures in derived.items()
-                }
-                print_rows([Row(f"  {row.label}, times one", row.figure, ".2f")], scaling)
+            rates = [row for row in rows if row.figure.endswith("_per_second")]
+            scaling = {
+                backend: {row.figure: figures[row.figure] / base[backend][row.figure] for row in rates}
+                for backend, figures in derived.items()
+            }
+            print_rows([Row(f"{row.label}, times one", row.figure, ".2f") for row in rates], scaling)
 
 
 def write_csv(path: Path, runs: Runs) -> None:

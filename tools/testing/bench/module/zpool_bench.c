@@ -75,9 +75,9 @@ ADDRESS_OF(drop_slab);
 /* For work items that are due at once. */
 #define SETTLE_MS	20
 
-/* Operations of each thread, enough for a few tenths of a second. */
-#define THREAD_LOADS	400000
-#define THREAD_REPLACES	200000
+/* Operations of each thread, enough for tenths of a second. */
+#define THREAD_LOADS	200000
+#define THREAD_REPLACES	100000
 
 struct object {
 	unsigned long handle;
@@ -540,14 +540,13 @@ static int thread(void *data)
 	error = thread_work(worker);
 	if (error)
 		atomic_set(&thread_error, error);
-	complete(&worker->done);
-	return 0;
+	kthread_complete_and_exit(&worker->done, 0);
 }
 
 /* Has all threads do their work at once, and returns how long that took. */
 static s64 time_threads(struct worker *workers, int count, int (*work)(struct worker *worker))
 {
-	s64 start, elapsed;
+	s64 start;
 	int i;
 
 	started = false;
@@ -567,8 +566,7 @@ static s64 time_threads(struct worker *workers, int count, int (*work)(struct wo
 	wake_up_all(&start_line);
 	for (i = 0; i < count; i++)
 		wait_for_completion(&workers[i].done);
-	elapsed = ktime_get_ns() - start;
-	return elapsed;
+	return ktime_get_ns() - start;
 }
 
 static int run_threads(struct bench *bench, int count)
@@ -607,6 +605,7 @@ static int run_threads(struct bench *bench, int count)
 static int run_on_pool(struct bench *bench, int threads)
 {
 	int error, i;
+	bool movable;
 
 	/* What can be freed is freed now, and not while something is measured. */
 	call_shrinkers();
@@ -617,8 +616,9 @@ static int run_on_pool(struct bench *bench, int threads)
 		return -ENODEV;
 	}
 	/* The flags that zswap allocates with. */
+	movable = CALL(zpool_malloc_support_movable)(bench->pool);
 	bench->gfp = __GFP_NORETRY | __GFP_NOWARN | __GFP_KSWAPD_RECLAIM;
-	if (CALL(zpool_malloc_support_movable)(bench->pool))
+	if (movable)
 		bench->gfp |= __GFP_HIGHMEM | __GFP_MOVABLE;
 
 	error = threads ? run_threads(bench, threads) : run_cost(bench);
@@ -661,9 +661,13 @@ static int set_run(const char *value, const struct kernel_param *param)
 	struct bench bench = { .backend = backend };
 	int fields, threads = 0, error;
 
-	/* Given with insmod, it would come before the module is ready. */
-	if (!THIS_MODULE || THIS_MODULE->state != MODULE_STATE_LIVE)
-		return -EBUSY;
+	if (!zpool_create_pool_address || !zpool_destroy_pool_address ||
+	    !zpool_malloc_support_movable_address || !zpool_malloc_address ||
+	    !zpool_free_address || !zpool_map_handle_address || !zpool_unmap_handle_address ||
+	    !zpool_get_total_pages_address || !drain_all_pages_address || !drop_slab_address) {
+		pr_err("give the addresses of all functions, from /proc/kallsyms\n");
+		return -EINVAL;
+	}
 	fields = sscanf(value, "%15s %31s %255s %u %d", mode, backend, path, &bench.count,
 			&threads);
 	if (fields < 4 || bench.count > MAX_OBJECTS || threads < 0 || threads > MAX_THREADS)
@@ -699,24 +703,6 @@ static const struct kernel_param_ops result_ops = {
 };
 module_param_cb(result, &result_ops, NULL, 0400);
 MODULE_PARM_DESC(result, "The figures of the last command");
-
-static int __init zpool_bench_init(void)
-{
-	if (!zpool_create_pool_address || !zpool_destroy_pool_address ||
-	    !zpool_malloc_support_movable_address || !zpool_malloc_address ||
-	    !zpool_free_address || !zpool_map_handle_address || !zpool_unmap_handle_address ||
-	    !zpool_get_total_pages_address || !drain_all_pages_address || !drop_slab_address) {
-		pr_err("give the addresses of all functions, from /proc/kallsyms\n");
-		return -EINVAL;
-	}
-	return 0;
-}
-module_init(zpool_bench_init);
-
-static void __exit zpool_bench_exit(void)
-{
-}
-module_exit(zpool_bench_exit);
 
 MODULE_DESCRIPTION("Measures what a zpool backend costs");
 MODULE_LICENSE("GPL");

@@ -36,11 +36,10 @@ PAGES_PER_PROGRAM = 12_000
 TIMEOUT_SECONDS = 120
 
 PYTHON = """
-import random, time
+import array, random
 random.seed(1)
 records = []
 numbers = []
-import array
 while True:
     records.append({
         "id": len(records), "name": f"user {random.randrange(10**6)}",
