@@ -59,6 +59,10 @@ PHONY += test
 test:	## run all tests; ends with how many passed and failed
 	scripts/test.sh
 
+PHONY += bench
+bench:	## measure rsmalloc beside the other backends: tables, a CSV file and plots
+	scripts/bench.sh
+
 PHONY += help
 help:	## list the targets
 	@echo 'make [TARGET] [KDIR=kernel build directory] [LLVM=1 or -19] [RUSTC=] [BINDGEN=] [V=1]'

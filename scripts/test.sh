@@ -148,6 +148,11 @@ miri()
 		"${limit[@]}" cargo miri test --locked
 }
 
+recorded_costs()
+{
+	RSMALLOC_KO=$work/plain/tree/rsmalloc.ko "${limit[@]}" "$here/bench.sh" --check
+}
+
 shell_scripts()
 {
 	cd "$top"
@@ -231,6 +236,7 @@ fi
 step command "clippy" build_module clippy clippy
 
 use_kernel plain
+step ktap "plain kernel: costs" recorded_costs
 suite module.sh zpool.sh
 suite zswap.sh swap.sh compact.sh
 suite migrate.sh async.sh

@@ -16,3 +16,6 @@ BINDGEN_VERSION=0.71.1
 
 # Installed by pip.
 VIRTME_NG_VERSION=1.42
+
+# Installed by pip, for the plots of the benchmark.
+MATPLOTLIB_VERSION=3.11.2

@@ -15,12 +15,7 @@
 
 set -euo pipefail
 
-readonly zswap=/sys/module/zswap/parameters
-readonly stats=/sys/kernel/debug/zswap
 readonly cgroup=/sys/fs/cgroup/demo
-
-# Deferred freeing may take a moment; more than this is a leak.
-readonly empty_tries=100
 
 # The kernel's taint bits for a bad page, an oops and a warning.
 readonly complaint_bits=$((1 << 5 | 1 << 7 | 1 << 9))
@@ -31,26 +26,8 @@ fail()
 	exit 1
 }
 
-set_parameter()
-{
-	# The shell's message would name neither the parameter nor the value.
-	echo "$2" 2>/dev/null >"$zswap/$1" || fail "zswap refuses $1=$2"
-	[[ $(<"$zswap/$1") == "$2" ]] || fail "zswap takes $(<"$zswap/$1") for $1=$2"
-}
-
-wait_until_empty()
-{
-	local try
-
-	for ((try = 0; try < empty_tries; try++)); do
-		if (($(<"$stats/stored_pages") == 0 && $(<"$stats/pool_total_size") == 0)); then
-			return
-		fi
-		sleep 0.1
-	done
-	fail "$1: nothing is swapped out, and yet zswap holds $(<"$stats/stored_pages") pages" \
-	     "in a pool of $(<"$stats/pool_total_size") bytes"
-}
+# shellcheck source=tools/demo/zswap.sh
+. "$(dirname "$(readlink -f "$0")")/zswap.sh"
 
 # What zswap refused or gave up, as counters since boot.
 read_counters()
@@ -100,14 +77,7 @@ shift 4
 if [[ " $* " == *" rsmalloc "* && ! -d /sys/module/rsmalloc ]]; then
 	insmod "$module" || fail "$module does not load: $(dmesg | tail -n 1)"
 fi
-swapon "$RSMALLOC_SWAP" || fail "$RSMALLOC_SWAP cannot be used as swap space"
-# One page per fault and no readahead, so that each page in is one load.
-echo 0 >/proc/sys/vm/page-cluster
-[[ -d $zswap ]] || fail "this kernel has no zswap"
-set_parameter enabled Y
-set_parameter compressor "$compressor"
-set_parameter max_pool_percent 90
-set_parameter shrinker_enabled N
+zswap_on "$compressor"
 echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 mkdir "$cgroup"
 

@@ -1,0 +1,236 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Measures rsmalloc beside the other backends: what the same calls cost each of
+# them, and how much memory it takes for the same objects.
+
+set -euo pipefail
+# There is nothing to ask, and standard input may be closed.
+exec </dev/null
+# As a recipe of make: the makes below have variables and jobs of their own.
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL=C
+
+here=$(dirname "$(readlink -f "$0")")
+top=${here%/*}
+# shellcheck source=scripts/lib.sh
+. "$here/lib.sh"
+# shellcheck source=scripts/versions.sh
+. "$here/versions.sh"
+
+usage()
+{
+	cat <<-EOF
+	Usage: ${0##*/} [--quick | --check | --record] [OPTION]...
+
+	  (nothing)    measure everything; tables, a CSV file and plots
+	  --quick      costs and densities for one trace, in about a minute
+	  --check      compare rsmalloc's costs with the recorded ones; prints KTAP
+	  --record     record them
+	  --trace NAME with --quick: one of $(cd "$bench/traces" && echo *.u16 | sed 's/\.u16//g') (default: lzo)
+	  --output DIR where the tables, the CSV file and the plots go (default: $output)
+	  --kdir DIR   build folder of the kernel (default: the one that scripts/setup.sh built)
+
+	The environment: RSMALLOC_KO, the module to measure (default: built here).
+	The logs and what the guests printed stay in $work.
+	EOF
+}
+
+bench=$top/tools/testing/bench
+work=${XDG_CACHE_HOME:-$HOME/.cache}/rsmalloc/bench
+output=$work/results
+recorded=$bench/recorded
+backends=(zsmalloc zbud z3fold rsmalloc)
+mode=all trace=lzo kdir="" ko=${RSMALLOC_KO:-}
+
+# How long another benchmark may take.
+patience=1800
+
+while (($#)); do
+	case $1 in
+	--quick | --check | --record) mode=${1#--} ;;
+	--trace | --kdir | --output)
+		(($# >= 2)) || die "$1 needs a value; see --help"
+		declare "${1#--}=$2"
+		shift
+		;;
+	--help)
+		usage
+		exit
+		;;
+	*) die "unknown option '$1'; see --help" ;;
+	esac
+	shift
+done
+[[ -e $bench/traces/$trace.u16 ]] || die "there is no trace '$trace'; see --help"
+
+build_modules()
+{
+	if [[ -z $ko ]]; then
+		ko=$top/rsmalloc.ko
+		timeout 600 make -C "$top" "${RSMALLOC_MAKE_ARGS[@]}" >"$work/make.log" 2>&1 || {
+			tail -n 25 "$work/make.log" >&2
+			die "the module does not build; the whole log is $work/make.log"
+		}
+	fi
+	[[ -e $ko ]] || die "there is no module '$ko', which RSMALLOC_KO names"
+	# One copy per kernel, for kbuild does not notice another one.
+	built=$work/${kdir##*/}
+	mkdir -p "$built"
+	rsync -c "$bench"/module/* "$built"
+	gcc -O2 -Wall -o "$built/swap_processes" "$bench/swap_processes.c" ||
+		die "swap_processes.c does not compile"
+	timeout 600 make -C "$kdir" M="$built" "LLVM=-$LLVM_MAJOR" modules >"$work/make.log" 2>&1 || {
+		tail -n 25 "$work/make.log" >&2
+		die "zpool_bench.ko does not build; the whole log is $work/make.log"
+	}
+}
+
+# guest NAME VM-OPTION... -- COMMAND...: has a guest carry out commands of
+# zpool_bench.ko, and keeps what it prints in $work/NAME.
+guest()
+{
+	local name=$1 options=()
+	shift
+
+	while [[ $1 != -- ]]; do
+		options+=("$1")
+		shift
+	done
+	shift
+	"$here/vm.sh" --kdir "$kdir" --memory 2G --timeout 900 --log "$work/$name.console" \
+		"${options[@]}" -- bash "$bench/guest.sh" "$ko" "$built" "$@" |
+		tee "$work/$name" | sed -u '/^bench: end$/d; /^bench: .*=/d; s|^bench: |  |; s|/[^ ]*/||' >&2 ||
+		die "the guest failed; its whole log is $work/$name.console"
+}
+
+# One processor, and a clock that counts instructions.
+exact=(--tcg --cpus 1 --qemu-opts "-icount shift=0,sleep=off")
+# Processors that run at the same time, and swap space for all processes.
+parallel=(--cpus $(($(nproc) < 4 ? $(nproc) : 4)) --swap 512M)
+
+# commands MODE TRACE ARGUMENT...: that for each backend.
+commands()
+{
+	local mode=$1 trace=$2 backend
+	shift 2
+
+	[[ ! -e $bench/traces/$trace.u16 ]] || trace=$bench/traces/$trace.u16
+	for backend in "${backends[@]}"; do
+		echo "$mode $backend $trace $*"
+	done
+}
+
+exact_commands()
+{
+	local trace
+
+	for trace in lzo zstd uniform python.lz4 node.lz4 java.lz4; do
+		commands cost "$trace" 60000
+	done
+	commands cost lzo 400000
+}
+
+# Each twice, for the other run may have had to share the host's processors.
+parallel_commands()
+{
+	local count
+
+	for _ in 1 2; do
+		for count in 1 2 4; do
+			commands threads lzo 60000 "$count"
+		done
+		for count in 1 2 4; do
+			commands processes lzo 64 "$count"
+		done
+	done
+	commands slabs - 0
+}
+
+# The bytes of code and of constants, in the form of the guests' figures.
+code_sizes()
+{
+	local backend object
+
+	for backend in "${backends[@]}"; do
+		object=$kdir/mm/$backend.o
+		[[ $backend != rsmalloc ]] || object=$ko
+		echo "bench: sizes $backend - 0"
+		"llvm-size-$LLVM_MAJOR" -A "$object" | awk '
+			$1 ~ /^\.((init|exit)\.)?text/ { text += $2 }
+			$1 ~ /^\.(init\.)?rodata/ { rodata += $2 }
+			END { print "bench: text=" text "\nbench: rodata=" rodata + 0 }'
+	done
+	echo "bench: end"
+}
+
+# What the figures depend on.
+print_machine()
+{
+	echo "$(git -C "$top" describe --always --dirty), measured by scripts/bench.sh:"
+	echo "  kernel    $(make -s -C "$kdir" kernelrelease), $(sed -n 's/^CONFIG_CC_VERSION_TEXT="\(.*\)"/\1/p' "$kdir/.config")"
+	echo "  emulator  $(qemu-system-x86_64 --version | head -n 1)"
+	echo "  host      $(nproc) of $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)"
+	echo
+}
+
+draw_plots()
+{
+	local venv=$work/../matplotlib-$MATPLOTLIB_VERSION
+
+	if ! "$venv/bin/python3" -c "import matplotlib" 2>/dev/null; then
+		echo "installing matplotlib (kept for the next time) ..." >&2
+		rm -rf "$venv"
+		python3 -m venv "$venv"
+		"$venv/bin/pip" install --quiet --disable-pip-version-check "matplotlib==$MATPLOTLIB_VERSION"
+	fi
+	timeout 300 "$venv/bin/python3" "$bench/plots.py" "$output/bench.csv" "$output"
+}
+
+if [[ -z $kdir ]]; then
+	[[ $mode != all ]] || "$here/setup.sh" || die "the set-up did not complete, for the reason above"
+	assignments=$("$here/setup.sh" env) || die "run scripts/setup.sh first"
+	eval "$assignments"
+	kdir=$RSMALLOC_KDIR
+	export RSMALLOC_VNG
+elif [[ -z $ko ]]; then
+	die "--kdir needs RSMALLOC_KO, a module built for that kernel"
+fi
+
+mkdir -p "$work"
+exec {lock}>"$work/lock"
+if ! flock -n "$lock"; then
+	echo "waiting for another benchmark to finish, up to $(duration $patience) ..." >&2
+	flock -w "$patience" "$lock" || die "another benchmark still holds $work/lock"
+fi
+build_modules
+
+case $mode in
+quick)
+	mapfile -t commands < <(commands cost "$trace" 60000)
+	guest quick "${exact[@]}" -- "${commands[@]}"
+	"$bench/report.py" "$work/quick"
+	;;
+check | record)
+	backends=(rsmalloc)
+	guest check "${exact[@]}" -- "$(commands cost lzo 20000)"
+	"$bench/report.py" "--$mode" "$recorded" "$work/check"
+	;;
+all)
+	mkdir -p "$output"
+	mapfile -t commands < <(exact_commands)
+	guest exact "${exact[@]}" -- "${commands[@]}"
+	mapfile -t commands < <(parallel_commands)
+	guest parallel "${parallel[@]}" -- "${commands[@]}"
+	code_sizes >"$work/sizes"
+	{
+		print_machine
+		"$bench/report.py" --csv "$output/bench.csv" "$work"/{exact,parallel,sizes}
+	} >"$output/tables.txt"
+	cat "$output/tables.txt"
+	draw_plots
+	echo "tables, CSV file and plots are in $output"
+	;;
+esac
