@@ -174,6 +174,11 @@ void rsmalloc_cond_resched(void)
 	cond_resched();
 }
 
+void rsmalloc_sleep_a_tick(void)
+{
+	schedule_timeout_uninterruptible(1);
+}
+
 void rsmalloc_preempt_disable(void)
 {
 	preempt_disable();

@@ -10,7 +10,7 @@
 use super::{
     bindings::{self, ffi},
     list::ObjRef,
-    page,
+    page, preempt,
 };
 use core::{
     marker::PhantomData,
@@ -21,6 +21,12 @@ use kernel::error::code::EAGAIN;
 
 /// Whether the kernel moves pages at all: without compaction there is nobody to ask for it.
 pub(crate) const SUPPORTED: bool = cfg!(CONFIG_COMPACTION);
+
+/// How often to wait for those who keep a page in place, if the caller may be kept waiting.
+///
+/// The kernel asks ten times without a pause. Who was preempted in the middle of a mapping does not
+/// run again in that time, and in the time of a tick it does.
+const WAITS: u32 = 2;
 
 /// The contents of a page cannot be moved now, but perhaps a little later.
 pub(crate) struct Busy;
@@ -136,7 +142,7 @@ impl<T: PageOwner> Operations<T> {
     unsafe extern "C" fn migrate_page(
         dst: *mut bindings::page,
         src: *mut bindings::page,
-        _mode: bindings::migrate_mode,
+        mode: bindings::migrate_mode,
     ) -> ffi::c_int {
         // INVARIANT: The caller holds the locks, and releases them itself.
         // SAFETY: The caller passes pages.
@@ -152,7 +158,18 @@ impl<T: PageOwner> Operations<T> {
             let address = bindings::rsmalloc_page_private(src) as *mut T;
             ObjRef::from_ptr(NonNull::new_unchecked(address))
         };
-        match T::move_page(owner, page::pfn_of(from.0), page::pfn_of(to.0)) {
+        let move_page = || T::move_page(owner, page::pfn_of(from.0), page::pfn_of(to.0));
+        let mut result = move_page();
+        if mode != bindings::migrate_mode_MIGRATE_ASYNC {
+            for _ in 0..WAITS {
+                if result.is_ok() {
+                    break;
+                }
+                preempt::sleep_a_tick();
+                result = move_page();
+            }
+        }
+        match result {
             // SAFETY: The owner now uses `dst` as it used `src`, and so lives as long as `dst` is
             // movable. The reference to `src` was the owner's.
             Ok(()) => unsafe {

@@ -24,6 +24,12 @@ impl Drop for PreemptionOff {
     }
 }
 
+/// Sleeps until the next timer tick.
+pub(super) fn sleep_a_tick() {
+    // SAFETY: It has no preconditions but the context.
+    unsafe { bindings::rsmalloc_sleep_a_tick() };
+}
+
 /// Lets others run if they are waiting, in a kernel that would not preempt this task. May sleep.
 pub(crate) fn reschedule() {
     // SAFETY: It has no preconditions but the context.

@@ -146,11 +146,14 @@ static bool isolate(struct page *page, struct list_head *isolated)
 	return false;
 }
 
-/* As compaction does. What could not be migrated is put back. */
+/*
+ * As compaction does when it may not wait: who is refused is told at once. What
+ * could not be migrated is put back.
+ */
 static int migrate(struct list_head *isolated, struct move *move)
 {
 	int left = CALL(migrate_pages)(isolated, lonely_folio, NULL, (unsigned long)move,
-				       MIGRATE_SYNC, MR_COMPACTION, NULL);
+				       MIGRATE_ASYNC, MR_COMPACTION, NULL);
 
 	if (list_empty(isolated))
 		return 0;
