@@ -29,7 +29,8 @@ pub(crate) struct Buffer {
 struct Mapping {
     handle: Handle,
     mode: MapMode,
-    ended: bool,
+    /// How often the object is mapped like this.
+    count: usize,
 }
 
 // SAFETY: `links` and `mapping` are accessed only by who has the `BounceBuffers` that the buffer is
@@ -103,8 +104,20 @@ impl BounceBuffers {
         Ok(buffers)
     }
 
-    /// Takes a buffer of the reserve as a mapping of `handle`; [`None`] if they are all in use.
+    /// A buffer for a mapping of `handle`; [`None`] if there is none in reserve.
+    ///
+    /// All who have the object mapped for reading share one buffer, for `unmap` does not tell which
+    /// mapping it ends. Each of them copies the object into it, and none changes a byte by that.
     pub(crate) fn take(&mut self, handle: Handle, mode: MapMode) -> Option<ObjRef<Buffer>> {
+        if mode == MapMode::ReadOnly {
+            if let Some((buffer, mapping)) = self.mapping_of(handle) {
+                buffer.mapping.set(Some(Mapping {
+                    count: mapping.count + 1,
+                    ..mapping
+                }));
+                return Some(buffer);
+            }
+        }
         let buffer = self.idle.first()?;
         self.idle.remove(buffer);
         self.add(buffer, handle, mode);
@@ -116,36 +129,28 @@ impl BounceBuffers {
         buffer.mapping.set(Some(Mapping {
             handle,
             mode,
-            ended: false,
+            count: 1,
         }));
         self.in_use.push_front(buffer);
     }
 
     /// Ends one mapping of `handle`.
-    ///
-    /// If the object is mapped for reading several times, there is no telling which of its buffers
-    /// the caller has been reading: they are all kept until the last of these mappings has ended.
     pub(crate) fn end(&mut self, handle: Handle) -> Ended {
-        let Some((buffer, mapping)) = self.mappings_of(handle).find(|(_, m)| !m.ended) else {
+        let Some((buffer, mapping)) = self.mapping_of(handle) else {
             return Ended::NotMapped;
         };
+        if mapping.count > 1 {
+            buffer.mapping.set(Some(Mapping {
+                count: mapping.count - 1,
+                ..mapping
+            }));
+            return Ended::Done;
+        }
+        self.in_use.remove(buffer);
         if mapping.mode != MapMode::ReadOnly {
-            self.in_use.remove(buffer);
             return Ended::WriteBack(buffer);
         }
-        buffer.mapping.set(Some(Mapping {
-            ended: true,
-            ..mapping
-        }));
-        if self.mappings_of(handle).all(|(_, m)| m.ended) {
-            loop {
-                let Some((buffer, _)) = self.mappings_of(handle).next() else {
-                    break;
-                };
-                self.in_use.remove(buffer);
-                self.put(buffer);
-            }
-        }
+        self.put(buffer);
         Ended::Done
     }
 
@@ -158,11 +163,11 @@ impl BounceBuffers {
         }
     }
 
-    fn mappings_of(&self, handle: Handle) -> impl Iterator<Item = (ObjRef<Buffer>, Mapping)> + '_ {
-        self.in_use.iter().filter_map(move |buffer| {
-            let mapping = buffer.mapping.get()?;
-            (mapping.handle == handle).then_some((buffer, mapping))
-        })
+    fn mapping_of(&self, handle: Handle) -> Option<(ObjRef<Buffer>, Mapping)> {
+        self.in_use
+            .iter()
+            .filter_map(|buffer| Some((buffer, buffer.mapping.get()?)))
+            .find(|(_, mapping)| mapping.handle == handle)
     }
 }
 

@@ -160,6 +160,13 @@ impl Machine {
         any
     }
 
+    /// Lets time pass until no work is put off any more, and returns how often there was some.
+    pub(crate) fn tick_to_the_end(&self) -> usize {
+        let ticks = (0..1000).take_while(|_| self.tick()).count();
+        assert!(ticks < 1000, "background work without end");
+        ticks
+    }
+
     /// Sets the module's parameter of that name.
     pub(crate) fn set_wasted_share(&self, share: u32) {
         with(|state| state.wasted_share = share);

@@ -606,7 +606,7 @@ proptest! {
             tester.finish_migration(&machine, 0);
         }
         machine.run_work();
-        while machine.tick() {}
+        machine.tick_to_the_end();
         machine.run_work();
         tester.validate(&machine);
         assert_eq!((machine.pages(), machine.objects()), before);
