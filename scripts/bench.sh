@@ -216,7 +216,7 @@ quick)
 check | record)
 	backends=(rsmalloc)
 	guest check "${exact[@]}" -- "$(commands cost lzo 20000)"
-	"$bench/report.py" "--$mode" "$recorded" "$work/check"
+	"$bench/report.py" --compiler "$("$RSMALLOC_RUSTC" --version)" "--$mode" "$recorded" "$work/check"
 	;;
 all)
 	mkdir -p "$output"
