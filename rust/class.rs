@@ -195,7 +195,7 @@ impl Partial {
     /// Gives back the slot of a guest that has been freed or moved.
     pub(crate) fn put_guest_slot(&mut self, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
         let before = zspage.fullness(self);
-        zspage.put_guest_slot(self, slot);
+        zspage.put_moved_slot(self, slot);
         self.slot_freed(zspage, before)
     }
 
@@ -203,7 +203,7 @@ impl Partial {
     /// has nothing left for which it exists.
     pub(crate) fn put_away_slot(&mut self, zspage: ObjRef<Zspage>, slot: usize) -> bool {
         let before = zspage.fullness(self);
-        zspage.put_away_slot(self, slot);
+        zspage.put_moved_slot(self, slot);
         if before != Fullness::Empty {
             self.slot_freed(zspage, before);
         }

@@ -372,13 +372,15 @@ impl Zspage {
         Some(slot)
     }
 
-    /// Gives back the slot of a guest that has been freed or moved. `locked` shows that the class
-    /// lock is held.
-    pub(crate) fn put_guest_slot(&self, locked: &mut Partial, slot: usize) {
+    /// Gives back the slot of a guest that has been freed or moved, or of an object that was away when
+    /// it was freed. `locked` shows that the class lock is held.
+    pub(crate) fn put_moved_slot(&self, locked: &mut Partial, slot: usize) {
         if let Some(relocation) = self.relocation() {
-            let mut guests = relocation.guests.get();
-            guests.remove(slot);
-            relocation.guests.set(guests);
+            for set in [&relocation.guests, &relocation.away] {
+                let mut slots = set.get();
+                slots.remove(slot);
+                set.set(slots);
+            }
             relocation.set_entry(slot, None);
             self.put_any_slot(locked, slot);
         }
@@ -405,18 +407,6 @@ impl Zspage {
     pub(crate) fn redirect(&self, _writer: &WriteGuard<'_>, slot: usize, place: Handle) {
         if let Some(relocation) = self.relocation() {
             relocation.set_entry(slot, Some(place));
-        }
-    }
-
-    /// Gives back the slot of an object that was away when it was freed. `locked` shows that the
-    /// class lock is held.
-    pub(crate) fn put_away_slot(&self, locked: &mut Partial, slot: usize) {
-        if let Some(relocation) = self.relocation() {
-            let mut away = relocation.away.get();
-            away.remove(slot);
-            relocation.away.set(away);
-            relocation.set_entry(slot, None);
-            self.put_any_slot(locked, slot);
         }
     }
 
