@@ -247,14 +247,20 @@ static inline void drop_all(struct zpool *pool)
 	}
 }
 
-/* Pages that stay when no object is left. They may be given back by a work item. */
-static inline int no_pages_left(struct zpool *pool)
+/* Waits until the pool has @pages pages or fewer: a work item gives back the others. */
+static inline bool shrinks_to(struct zpool *pool, u64 pages)
 {
 	int i;
 
-	for (i = 0; i < PATIENCE * 100 && CALL(zpool_get_total_pages)(pool); i++)
+	for (i = 0; i < PATIENCE * 100 && CALL(zpool_get_total_pages)(pool) > pages; i++)
 		fsleep(10000);
-	if (!CALL(zpool_get_total_pages)(pool))
+	return CALL(zpool_get_total_pages)(pool) <= pages;
+}
+
+/* Pages that stay when no object is left. */
+static inline int no_pages_left(struct zpool *pool)
+{
+	if (shrinks_to(pool, 0))
 		return 0;
 	return fail("%llu pages are left when all objects were freed",
 		    CALL(zpool_get_total_pages)(pool));
