@@ -79,12 +79,13 @@ static void count_source(const struct acomp_req *acomp)
 {
 	struct page *page = sg_page(acomp->src);
 
-	if (__PageMovable(page)) {
-		atomic64_inc(&direct);
-		atomic64_add(acomp->slen, &direct_bytes);
-	} else if (folio_test_slab(page_folio(page))) {
+	/* First, for what tells a movable page is something else in a slab's. */
+	if (folio_test_slab(page_folio(page))) {
 		atomic64_inc(&copied);
 		atomic64_add(acomp->slen, &copied_bytes);
+	} else if (__PageMovable(page)) {
+		atomic64_inc(&direct);
+		atomic64_add(acomp->slen, &direct_bytes);
 	} else {
 		atomic64_inc(&bounced);
 	}
