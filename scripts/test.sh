@@ -257,7 +257,7 @@ suite module.sh zpool.sh zswap.sh swap.sh
 suite migrate.sh async.sh compact.sh
 
 use_kernel nocompact
-append=movablecore=400M suite module.sh zpool.sh offline.sh
+append=movablecore=400M suite module.sh zpool.sh compact.sh offline.sh
 append=movablecore=400M suite zswap.sh swap.sh
 
 totals "$passed" "$failed" "$skipped"
