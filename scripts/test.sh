@@ -198,7 +198,7 @@ suite()
 		tests+=(--test "rsmalloc:$test")
 	done
 	step verdict "$name" "$here/vm.sh" --kdir "$RSMALLOC_KDIR" --memory 768M --swap 512M --ktap \
-		"${expect[@]}" ${append:+--append "$append"} --timeout 900 \
+		"${expect[@]}" ${append:+--append "$append"} --timeout 1500 \
 		--log "$logs/${name//[^A-Za-z0-9]/-}.console" -- \
 		"$work/$kernel/selftests/install/run_kselftest.sh" "${tests[@]}"
 }
@@ -247,8 +247,10 @@ append=movablecore=400M suite offline.sh
 append=cma=224M suite cma.sh
 
 use_kernel debug
-suite module.sh zpool.sh zswap.sh swap.sh
-suite migrate.sh async.sh lock.sh compact.sh
+suite module.sh zpool.sh
+suite zswap.sh swap.sh
+suite migrate.sh async.sh lock.sh
+suite compact.sh
 suite --expect rsmalloc_zspage lockdep_report.sh
 suite --expect preempt_count_add bit_spin_lock.sh
 
