@@ -248,7 +248,6 @@ append=cma=224M suite cma.sh
 
 use_kernel debug
 suite module.sh zpool.sh
-suite zswap.sh swap.sh
 suite migrate.sh async.sh lock.sh
 suite compact.sh
 suite --expect rsmalloc_zspage lockdep_report.sh

@@ -1379,7 +1379,7 @@ static int compare_counts(const void *a, const void *b)
 static int measure_hot(struct zpool *pool, const char *name, enum reading how, u32 readers)
 {
 	static u32 attempts[MOVES];
-	u32 slots = fill_zspages(pool, 36, 1), i, after, moves = how == OVERLAPPING ? 1 : MOVES;
+	u32 slots = fill_zspages(pool, 36, 1), moves = how == ONE_BY_ONE ? MOVES : 1, i, after;
 	struct worker *workers;
 	int error;
 
