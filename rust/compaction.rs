@@ -315,10 +315,10 @@ impl Pool {
         zspage: ObjRef<Zspage>,
         relocation: ObjRef<Relocation>,
     ) -> ObjRef<Relocation> {
-        let bytes = relocation.size() + zspage.descriptor_size();
+        let bytes = bookkeeping_bytes(zspage, relocation);
         self.compactor
             .bookkeeping
-            .fetch_add(bytes as u64, Ordering::Relaxed);
+            .fetch_add(bytes, Ordering::Relaxed);
         relocation
     }
 
@@ -329,10 +329,10 @@ impl Pool {
     /// Nobody knows of the zspage any more.
     pub(crate) unsafe fn free_relocation(&self, zspage: ObjRef<Zspage>) {
         if let Some(relocation) = zspage.relocation() {
-            let bytes = relocation.size() + zspage.descriptor_size();
+            let bytes = bookkeeping_bytes(zspage, relocation);
             self.compactor
                 .bookkeeping
-                .fetch_sub(bytes as u64, Ordering::Relaxed);
+                .fetch_sub(bytes, Ordering::Relaxed);
             // SAFETY: Only the zspage leads there.
             unsafe { free_object(relocation) };
         }
@@ -418,6 +418,11 @@ impl Pool {
             self.start_ticking();
         }
     }
+}
+
+/// Bytes that are counted as bookkeeping for `zspage`.
+fn bookkeeping_bytes(zspage: ObjRef<Zspage>, relocation: ObjRef<Relocation>) -> u64 {
+    (relocation.size() + zspage.descriptor_size()) as u64
 }
 
 /// The locked classes of the zspages that an object goes from and to.

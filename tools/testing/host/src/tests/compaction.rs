@@ -58,6 +58,11 @@ fn free_half(tester: &mut Tester, random: &mut Random) {
     tester.pool.release_kept();
 }
 
+fn fill_and_free_half(tester: &mut Tester, random: &mut Random, count: usize, limit: usize) {
+    fill(tester, random, count, limit);
+    free_half(tester, random);
+}
+
 fn check_all(tester: &Tester, machine: &Machine) {
     tester.validate(machine);
     for raw in tester.objects.keys() {
@@ -96,8 +101,7 @@ fn compaction_packs_each_class() {
         let before = (machine.pages(), machine.objects());
         let mut random = Random(1);
         for round in 0..4 {
-            fill(&mut tester, &mut random, 600, [PAGE_SIZE, 900][round % 2]);
-            free_half(&mut tester, &mut random);
+            fill_and_free_half(&mut tester, &mut random, 600, [PAGE_SIZE, 900][round % 2]);
             let (pages, expected) = (tester.pool.pages() as usize, tester.pool.gain().within);
             let compacted = tester.compact(Scope::Class, usize::MAX);
             assert_eq!(compacted.pages, expected);
@@ -124,8 +128,7 @@ fn compaction_fills_larger_classes() {
         let before = (machine.pages(), machine.objects());
         let mut random = Random(2);
         for _ in 0..3 {
-            fill(&mut tester, &mut random, 500, PAGE_SIZE);
-            free_half(&mut tester, &mut random);
+            fill_and_free_half(&mut tester, &mut random, 500, PAGE_SIZE);
             let packed = fewest_pages(&tester);
             let compacted = tester.compact(Scope::LargerClasses, usize::MAX);
             assert!(compacted.pages > 0);
@@ -188,8 +191,7 @@ fn a_mapped_object_stays() {
         let mut tester = Tester::new();
         let mut random = Random(3);
         for _ in 0..3 {
-            fill(&mut tester, &mut random, 400, 2000);
-            free_half(&mut tester, &mut random);
+            fill_and_free_half(&mut tester, &mut random, 400, 2000);
             for index in [0, 50, 100] {
                 let handle = tester.nth(index).unwrap();
                 if !tester.is_held(handle) && tester.mapped.len() < 2 {
@@ -277,8 +279,7 @@ fn without_memory_nothing_moves() {
     let machine = Machine::new(Memory::Plenty);
     let mut tester = Tester::new();
     let mut random = Random(6);
-    fill(&mut tester, &mut random, 500, PAGE_SIZE);
-    free_half(&mut tester, &mut random);
+    fill_and_free_half(&mut tester, &mut random, 500, PAGE_SIZE);
     for left in 0..8 {
         machine.set_memory(Memory::Left(left));
         let objects = tester.compact(Scope::LargerClasses, 1).objects;
@@ -297,8 +298,7 @@ fn the_pool_compacts_itself() {
         machine.set_wasted_share(share);
         let mut tester = Tester::new();
         let mut random = Random(7);
-        fill(&mut tester, &mut random, 1500, PAGE_SIZE);
-        free_half(&mut tester, &mut random);
+        fill_and_free_half(&mut tester, &mut random, 1500, PAGE_SIZE);
         let before = tester.pool.pages() as usize;
         tester.compacted = true;
         let ticks = machine.tick_to_the_end();
@@ -324,8 +324,7 @@ fn the_shrinker_stops_and_tells_the_truth() {
     let machine = Machine::new(Memory::Plenty);
     let mut tester = Tester::new();
     let mut random = Random(8);
-    fill(&mut tester, &mut random, 1500, PAGE_SIZE);
-    free_half(&mut tester, &mut random);
+    fill_and_free_half(&mut tester, &mut random, 1500, PAGE_SIZE);
     tester.compacted = true;
     let all = tester.pool.count();
     assert!(all > 100);
