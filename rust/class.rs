@@ -14,7 +14,7 @@ use crate::{
         list::{List, ObjRef},
         spinlock::{lock_class, Guard, SpinLock},
     },
-    zspage::{Put, Step, Zspage},
+    zspage::{Put, Step, Tag, Zspage},
 };
 
 /// One size class of a pool.
@@ -35,6 +35,8 @@ pub(crate) struct Partial {
     groups: [List<Zspage>; GROUPS],
     /// Free slots of all zspages of the groups.
     free_slots: u32,
+    /// Zspages with objects in them.
+    zspages: u32,
     /// Zspages that have just lost their last object. They are kept for a moment: where objects are
     /// replaced all the time, the next is wanted soon.
     empty: List<Zspage>,
@@ -58,6 +60,8 @@ pub(crate) enum Freed {
     Away,
     /// The slot was free before. Nothing was changed.
     NotAllocated,
+    /// The zspage is another pool's. Nothing was changed.
+    OtherPool,
 }
 
 impl Class {
@@ -90,15 +94,20 @@ impl Class {
         self.lock().insert(zspage);
     }
 
-    /// Gives a slot back.
+    /// Gives a slot back, to the pool with tag `tag`.
     #[inline]
-    pub(crate) fn put_slot(&self, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
-        self.lock().put_slot(zspage, slot)
+    pub(crate) fn put_slot(&self, tag: Tag, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
+        self.lock().put_slot(tag, zspage, slot)
     }
 
     /// Free slots of all zspages with objects.
     pub(crate) fn free_slots(&self) -> usize {
         self.lock().free_slots as usize
+    }
+
+    /// The number of zspages with objects.
+    pub(crate) fn zspages(&self) -> usize {
+        self.lock().zspages as usize
     }
 
     /// The number of zspages without objects.
@@ -111,9 +120,10 @@ impl Class {
         self.lock().take_empty()
     }
 
-    /// Checks the partly filled zspages against each other, and each with `check` as well.
-    pub(crate) fn validate(&self, check: impl Fn(ObjRef<Zspage>)) {
-        self.lock().validate(check);
+    /// Checks the partly filled zspages against each other and the pool's tag, and each with `check`
+    /// as well.
+    pub(crate) fn validate(&self, tag: Tag, check: impl Fn(ObjRef<Zspage>)) {
+        self.lock().validate(tag, check);
     }
 }
 
@@ -123,6 +133,7 @@ impl Partial {
         Self {
             groups: [EMPTY; GROUPS],
             free_slots: 0,
+            zspages: 0,
             empty: List::new(),
             empty_zspages: 0,
         }
@@ -166,13 +177,14 @@ impl Partial {
     }
 
     fn insert(&mut self, zspage: ObjRef<Zspage>) {
+        self.zspages += 1;
         self.free_slots += zspage.free_slots(self).len() as u32;
         self.regroup(zspage, Fullness::Full);
     }
 
     #[inline]
-    fn put_slot(&mut self, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
-        match zspage.put_slot(self, slot) {
+    fn put_slot(&mut self, tag: Tag, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
+        match zspage.put_slot(self, tag, slot) {
             Put::Done(Step::None) => {
                 self.free_slots = self.free_slots.wrapping_add(1);
                 Freed::InUse
@@ -189,6 +201,7 @@ impl Partial {
             }
             Put::Away => Freed::Away,
             Put::NotAllocated => Freed::NotAllocated,
+            Put::OtherPool => Freed::OtherPool,
         }
     }
 
@@ -235,6 +248,7 @@ impl Partial {
 
     /// Files a zspage that has lost its last object and is in no group any more.
     fn emptied(&mut self, zspage: ObjRef<Zspage>) -> Freed {
+        self.zspages -= 1;
         self.free_slots -= zspage.free_slots(self).len() as u32;
         if zspage.relocation().is_some() {
             return Freed::Emptied;
@@ -317,11 +331,11 @@ impl Partial {
         }
     }
 
-    fn validate(&self, check: impl Fn(ObjRef<Zspage>)) {
+    fn validate(&self, tag: Tag, check: impl Fn(ObjRef<Zspage>)) {
         let mut free_slots = 0;
         for (group, list) in self.groups.iter().enumerate() {
             for zspage in list.iter() {
-                zspage.validate(self);
+                zspage.validate(self, tag);
                 assert_eq!(zspage.fullness(self), Fullness::Partial(group));
                 free_slots += zspage.free_slots(self).len();
                 check(zspage);
@@ -329,7 +343,7 @@ impl Partial {
         }
         assert_eq!(self.free_slots as usize, free_slots);
         for zspage in self.empty.iter() {
-            zspage.validate(self);
+            zspage.validate(self, tag);
             assert_eq!(zspage.used(self), 0);
             check(zspage);
         }

@@ -24,7 +24,7 @@ use crate::{
         parameters::wasted_share,
         preempt::reschedule,
     },
-    zspage::{Zspage, CLASSES, CLASS_TABLE},
+    zspage::{Zspage, CLASSES, CLASS_TABLE, DESCRIPTOR_SIZE},
 };
 
 /// Compaction stops when its bookkeeping takes more than one part in so many of the pool.
@@ -287,11 +287,11 @@ impl Pool {
             return Some(Step::NeedsSpares);
         }
         if destination.relocation().is_none() {
-            let relocation = self.account(destination, spares.destination.take()?);
+            let relocation = self.account(spares.destination.take()?);
             destination.set_relocation(locked.destination(), &destination_lock, relocation);
         }
         if source.relocation().is_none() {
-            let relocation = self.account(source, spares.source.take()?);
+            let relocation = self.account(spares.source.take()?);
             source.set_relocation(locked.source(), &source_lock, relocation);
         }
         let place = locked.destination().take_guest_slot(destination, handle)?;
@@ -309,13 +309,9 @@ impl Pool {
         })
     }
 
-    /// Counts the bookkeeping that `zspage` is about to get.
-    fn account(
-        &self,
-        zspage: ObjRef<Zspage>,
-        relocation: ObjRef<Relocation>,
-    ) -> ObjRef<Relocation> {
-        let bytes = bookkeeping_bytes(zspage, relocation);
+    /// Counts bookkeeping that a zspage is about to get.
+    fn account(&self, relocation: ObjRef<Relocation>) -> ObjRef<Relocation> {
+        let bytes = bookkeeping_bytes(relocation);
         self.compactor
             .bookkeeping
             .fetch_add(bytes, Ordering::Relaxed);
@@ -329,7 +325,7 @@ impl Pool {
     /// Nobody knows of the zspage any more.
     pub(crate) unsafe fn free_relocation(&self, zspage: ObjRef<Zspage>) {
         if let Some(relocation) = zspage.relocation() {
-            let bytes = bookkeeping_bytes(zspage, relocation);
+            let bytes = bookkeeping_bytes(relocation);
             self.compactor
                 .bookkeeping
                 .fetch_sub(bytes, Ordering::Relaxed);
@@ -421,8 +417,8 @@ impl Pool {
 }
 
 /// Bytes that are counted as bookkeeping for `zspage`.
-fn bookkeeping_bytes(zspage: ObjRef<Zspage>, relocation: ObjRef<Relocation>) -> u64 {
-    (relocation.size() + zspage.descriptor_size()) as u64
+fn bookkeeping_bytes(relocation: ObjRef<Relocation>) -> u64 {
+    (relocation.size() + DESCRIPTOR_SIZE) as u64
 }
 
 /// The locked classes of the zspages that an object goes from and to.

@@ -203,10 +203,12 @@ void rsmalloc_spin_lock_init(spinlock_t *lock, const char *name,
 #endif
 }
 
+#ifndef RSMALLOC_SPIN_LOCK
 void rsmalloc_spin_lock(spinlock_t *lock)
 {
 	spin_lock(lock);
 }
+#endif
 
 /* While another lock of the same class is held. */
 void rsmalloc_spin_lock_nested(spinlock_t *lock)
@@ -214,10 +216,12 @@ void rsmalloc_spin_lock_nested(spinlock_t *lock)
 	spin_lock_nested(lock, SINGLE_DEPTH_NESTING);
 }
 
+#ifndef RSMALLOC_SPIN_UNLOCK
 void rsmalloc_spin_unlock(spinlock_t *lock)
 {
 	spin_unlock(lock);
 }
+#endif
 
 #ifdef CONFIG_DEBUG_LOCK_ALLOC
 /*

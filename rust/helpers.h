@@ -49,9 +49,32 @@ void rsmalloc_preempt_disable(void);
 void rsmalloc_preempt_enable(void);
 void rsmalloc_spin_lock_init(spinlock_t *lock, const char *name,
 			     struct lock_class_key *key);
+/*
+ * spin_lock() and spin_unlock() are calls of functions of the kernel in most
+ * configurations. Then these are other names of those functions.
+ */
+#if defined(CONFIG_PREEMPT_RT)
+#define RSMALLOC_SPIN_LOCK "rt_spin_lock"
+#define RSMALLOC_SPIN_UNLOCK "rt_spin_unlock"
+#elif defined(CONFIG_SMP)
+#ifndef CONFIG_INLINE_SPIN_LOCK
+#define RSMALLOC_SPIN_LOCK "_raw_spin_lock"
+#endif
+#ifndef CONFIG_INLINE_SPIN_UNLOCK
+#define RSMALLOC_SPIN_UNLOCK "_raw_spin_unlock"
+#endif
+#endif
+#ifdef RSMALLOC_SPIN_LOCK
+void rsmalloc_spin_lock(spinlock_t *lock) __asm__(RSMALLOC_SPIN_LOCK);
+#else
 void rsmalloc_spin_lock(spinlock_t *lock);
-void rsmalloc_spin_lock_nested(spinlock_t *lock);
+#endif
+#ifdef RSMALLOC_SPIN_UNLOCK
+void rsmalloc_spin_unlock(spinlock_t *lock) __asm__(RSMALLOC_SPIN_UNLOCK);
+#else
 void rsmalloc_spin_unlock(spinlock_t *lock);
+#endif
+void rsmalloc_spin_lock_nested(spinlock_t *lock);
 #ifdef CONFIG_DEBUG_LOCK_ALLOC
 struct rsmalloc_lock_map {
 	struct lock_class_key key;

@@ -22,7 +22,6 @@ use crate::{
     compaction::{Compactor, Limit, Scope},
     core::{
         handle::Handle,
-        pfn::PackedPfn,
         size_class::{SlotRange, MAX_PAGES},
     },
     error::Error,
@@ -44,19 +43,18 @@ use crate::{
         work::{DeferredWork, HasDeferredWork},
         CStr,
     },
-    zspage::{Zspage, CLASSES, CLASS_TABLE, DESCRIPTOR_ALIGN, DESCRIPTOR_SIZES},
+    zspage::{Tag, Zspage, CLASSES, CLASS_TABLE, DESCRIPTOR_ALIGN, DESCRIPTOR_SIZE},
 };
 use core::{mem::offset_of, pin::Pin, ptr};
 
 /// A pool.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Pool {
-    /// Tells the zspages of this pool from those of most others.
-    number: u8,
+    tag: Tag,
     direct_map: DirectMap,
     /// Pages of all zspages.
     pages: AtomicU64,
-    descriptors: DescriptorCaches,
+    descriptors: SlabCache,
     #[pin]
     zspage_locks: OwnedLockMap,
     #[pin]
@@ -74,6 +72,10 @@ pub(crate) struct Pool {
     /// The file `compact` of the pool's directory in debugfs.
     compact_file: WriteOnlyFile<Pool>,
 }
+
+/// A class with fewer zspages makes use of the free slots of the next class before it gets another
+/// zspage: the room that this one would have unused is more than what too large slots waste.
+pub(crate) const FEW_ZSPAGES: usize = 5;
 
 /// The interval at which waste is looked for in a pool that is in use, in milliseconds.
 const TICK: u32 = 20;
@@ -124,10 +126,11 @@ impl Backend for Pool {
         let pool_number = POOLS_MADE.fetch_add(1, Ordering::Relaxed);
         // The kernel may ask for compaction as soon as there is a way to ask: that comes last.
         try_pin_init!(&this in Self {
-            number: pool_number as u8,
+            tag: Tag::new(pool_number),
             direct_map: DirectMap::new().ok_or(Error::NoMemory)?,
             pages: AtomicU64::new(0),
-            descriptors: DescriptorCaches::new(pool_number)?,
+            descriptors: SlabCache::new("zspage", pool_number, DESCRIPTOR_SIZE, DESCRIPTOR_ALIGN)
+                .ok_or(Error::NoMemory)?,
             zspage_locks <- OwnedLockMap::new(c_str!("rsmalloc_zspage")),
             classes <- pin_init_array_from_fn(|_| Class::new()),
             bounce <- SpinLock::new(
@@ -151,13 +154,10 @@ impl Backend for Pool {
             0 => Error::EmptyObject,
             _ => Error::ObjectTooLarge,
         })?;
-        let class = self.class(index);
-        if let Some((zspage, slot)) = class.take_slot() {
-            return Ok(zspage.handle(slot));
+        match self.class(index).take_slot() {
+            Some((zspage, slot)) => Ok(zspage.handle(slot)),
+            None => self.malloc_elsewhere(index, gfp),
         }
-        let zspage = self.new_zspage(index, gfp)?;
-        class.insert(zspage);
-        Ok(zspage.handle(0))
     }
 
     #[inline]
@@ -165,13 +165,8 @@ impl Backend for Pool {
         // SAFETY: The caller promises that the handle is valid.
         let zspage = unsafe { Zspage::of(handle) };
         let freed = match self.classes.get(zspage.class() as usize) {
-            Some(class) if zspage.pool() == self.number => class.put_slot(zspage, handle.slot()),
-            _ => {
-                return report::warn(
-                    c_str!("free of a handle of another pool"),
-                    handle.into_raw(),
-                )
-            }
+            Some(class) => class.put_slot(self.tag, zspage, handle.slot()),
+            None => Freed::OtherPool,
         };
         if freed != Freed::InUse {
             self.after_free(zspage, handle, freed);
@@ -181,37 +176,25 @@ impl Backend for Pool {
     #[inline]
     unsafe fn map(&self, handle: Handle, mode: MapMode) -> *mut u8 {
         // SAFETY: The caller promises that the handle is valid.
-        let mut zspage = unsafe { Zspage::of(handle) };
-        let mut slot = handle.slot();
+        let zspage = unsafe { Zspage::of(handle) };
         zspage.lock().read_lock();
-        if zspage.relocation().is_some() {
-            (zspage, slot) = self.follow(zspage, slot);
-        }
-        let range = zspage.range(slot);
-        if zspage.is_adjacent(range) {
-            self.direct_map
-                .address(zspage.pfn(range.page))
-                .wrapping_add(range.offset)
+        if zspage.is_plain(self.tag) {
+            let start = zspage.geometry().start(handle.slot());
+            self.direct_map.address(zspage.pfn(0)).wrapping_add(start)
         } else {
-            self.map_bounced(zspage, range, handle, mode)
+            self.map_special(zspage, handle, mode)
         }
     }
 
     #[inline]
     unsafe fn unmap(&self, handle: Handle) {
         // SAFETY: The caller promises that the handle is valid.
-        let mut zspage = unsafe { Zspage::of(handle) };
-        let mut slot = handle.slot();
-        // The mapping has kept the object and the pages in place: the answers are those that `map`
-        // had.
-        if let Some(relocation) = zspage.relocation() {
-            (zspage, slot) = relocation.place(zspage, slot);
+        let zspage = unsafe { Zspage::of(handle) };
+        if zspage.is_plain(self.tag) {
+            zspage.lock().read_unlock();
+        } else {
+            self.unmap_special(zspage, handle);
         }
-        let range = zspage.range(slot);
-        if !zspage.is_adjacent(range) {
-            self.unmap_bounced(zspage, range, handle);
-        }
-        zspage.lock().read_unlock();
     }
 
     #[inline]
@@ -225,9 +208,8 @@ impl Pool {
     /// hold.
     pub(crate) fn validate(&self) {
         for (index, class) in self.classes.iter().enumerate() {
-            class.validate(|zspage| {
+            class.validate(self.tag, |zspage| {
                 assert_eq!(zspage.class() as usize, index);
-                assert_eq!(zspage.pool(), self.number);
                 zspage.validate_guests();
             });
         }
@@ -264,19 +246,53 @@ impl Pool {
             .sum()
     }
 
-    /// Goes from the zspage that a handle names, which is locked as a reader and relocated, to
-    /// where the object is, and locks that instead.
+    /// Allocates an object of class `index`, which has no free slot.
     #[cold]
-    fn follow(&self, home: ObjRef<Zspage>, slot: usize) -> (ObjRef<Zspage>, usize) {
-        let Some(relocation) = home.relocation() else {
-            return (home, slot);
-        };
-        let (zspage, place) = relocation.place(home, slot);
-        if zspage != home {
-            zspage.lock().read_lock();
-            home.lock().read_unlock();
+    fn malloc_elsewhere(&self, index: u8, gfp: Gfp) -> Result<Handle, Error> {
+        let class = self.class(index);
+        if class.zspages() < FEW_ZSPAGES && (index as usize) < CLASSES - 1 {
+            if let Some((zspage, slot)) = self.class(index + 1).take_slot() {
+                return Ok(zspage.handle(slot));
+            }
         }
-        (zspage, place)
+        let zspage = self.new_zspage(index, gfp)?;
+        class.insert(zspage);
+        Ok(zspage.handle(0))
+    }
+
+    /// Maps an object of a zspage that is not plain, and locked as a reader.
+    #[inline(never)]
+    fn map_special(&self, home: ObjRef<Zspage>, handle: Handle, mode: MapMode) -> *mut u8 {
+        let (mut zspage, mut slot) = (home, handle.slot());
+        if let Some(relocation) = home.relocation() {
+            (zspage, slot) = relocation.place(home, slot);
+            if zspage != home {
+                zspage.lock().read_lock();
+                home.lock().read_unlock();
+            }
+        }
+        let range = zspage.range(slot);
+        if zspage.is_adjacent(range) {
+            self.address(zspage, range)
+        } else {
+            self.map_bounced(zspage, range, handle, mode)
+        }
+    }
+
+    /// Ends a mapping by [`Pool::map_special`].
+    #[inline(never)]
+    fn unmap_special(&self, home: ObjRef<Zspage>, handle: Handle) {
+        let (mut zspage, mut slot) = (home, handle.slot());
+        // The mapping has kept the object and the pages in place: the answers are those that
+        // `map_special` had.
+        if let Some(relocation) = home.relocation() {
+            (zspage, slot) = relocation.place(home, slot);
+        }
+        let range = zspage.range(slot);
+        if !zspage.is_adjacent(range) {
+            self.unmap_bounced(zspage, range, handle);
+        }
+        zspage.lock().read_unlock();
     }
 
     /// Does what there is to do beyond giving back the slot of `handle`, in `zspage`.
@@ -291,6 +307,12 @@ impl Pool {
             }
             Freed::Away => self.free_away(zspage, handle),
             Freed::NotAllocated => report::warn(c_str!("double free"), handle.into_raw()),
+            Freed::OtherPool => {
+                report::warn(
+                    c_str!("free of a handle of another pool"),
+                    handle.into_raw(),
+                );
+            }
         }
     }
 
@@ -366,25 +388,27 @@ impl Pool {
         let count = CLASS_TABLE.class(class).pages as usize;
         let descriptor = self
             .descriptors
-            .for_pages(count)
             .alloc(gfp.for_metadata())
             .ok_or(Error::NoMemory)?;
-        let mut pages = [PackedPfn::new(0); MAX_PAGES];
-        let pages = &mut pages[..count];
-        if let Err(error) = alloc_pages(pages, gfp) {
-            // SAFETY: The descriptor was just allocated from this cache, and nobody knows of it.
-            unsafe { self.descriptors.for_pages(count).free(descriptor) };
-            return Err(error);
-        }
-        self.pages.fetch_add(count as u64, Ordering::Relaxed);
+        let mut pfns = [0; MAX_PAGES];
+        let pfns = &mut pfns[..count];
         let lock = ZspageLock::new(self.zspage_locks.map());
-        // SAFETY: The memory is what the cache for this number of pages gives, and there are as
-        // many pages as the class wants, all of them new.
-        let zspage = unsafe {
-            let zspage = Zspage::init(descriptor, lock, self.number, class, pages);
-            zspage.set_pages_movable();
+        let zspage = alloc_pages(pfns, gfp).and_then(|()| {
+            // SAFETY: The memory is what the cache gives.
+            let zspage = unsafe { Zspage::init(descriptor, lock, self.tag, class, pfns) };
+            if zspage.is_none() {
+                free_pages(pfns);
+            }
             zspage
+        });
+        let Some(zspage) = zspage else {
+            // SAFETY: The descriptor was just allocated from this cache, and nobody knows of it.
+            unsafe { self.descriptors.free(descriptor) };
+            return Err(Error::NoMemory);
         };
+        self.pages.fetch_add(count as u64, Ordering::Relaxed);
+        // SAFETY: The pages are new.
+        unsafe { zspage.adopt_pages() };
         self.grew();
         Ok(zspage)
     }
@@ -462,12 +486,11 @@ impl Pool {
 
     /// Frees the descriptor of a zspage that has no page left and no object away.
     fn free_descriptor(&self, zspage: ObjRef<Zspage>) {
-        let pages = zspage.geometry().pages as usize;
         // SAFETY: The descriptor came from this cache. No handle is left of it, and no page that
         // leads to it.
         unsafe {
             self.free_relocation(zspage);
-            self.descriptors.for_pages(pages).free(zspage.as_ptr());
+            self.descriptors.free(zspage.as_ptr());
         }
     }
 
@@ -570,58 +593,29 @@ impl PinnedDrop for Pool {
     }
 }
 
-/// Fills `pages` with newly allocated pages, next to each other if possible: then no object needs a
-/// bounce buffer.
-fn alloc_pages(pages: &mut [PackedPfn], gfp: Gfp) -> Result<(), Error> {
-    if let Some(first) = page::alloc_adjacent(pages.len(), gfp.for_adjacent_pages()) {
-        for (pfn, page) in (first..).zip(&mut *pages) {
-            *page = PackedPfn::new(pfn);
+/// Fills `pfns` with the numbers of newly allocated pages, next to each other if possible: then no
+/// object needs a bounce buffer. [`None`] without memory.
+fn alloc_pages(pfns: &mut [usize], gfp: Gfp) -> Option<()> {
+    if let Some(first) = page::alloc_adjacent(pfns.len(), gfp.for_adjacent_pages()) {
+        for (place, pfn) in pfns.iter_mut().zip(first..) {
+            *place = pfn;
         }
-    } else {
-        for index in 0..pages.len() {
-            let Some(pfn) = page::alloc(gfp.for_page()) else {
-                for page in &pages[..index] {
-                    // SAFETY: The page was just allocated, and nobody knows of it.
-                    unsafe { page::free(page.get()) };
-                }
-                return Err(Error::NoMemory);
-            };
-            pages[index] = PackedPfn::new(pfn);
-        }
+        return Some(());
     }
-    for page in pages {
-        // SAFETY: The page was just allocated.
-        unsafe { page::count_in_zone(page.get(), 1) };
+    for index in 0..pfns.len() {
+        let Some(pfn) = page::alloc(gfp.for_page()) else {
+            free_pages(&pfns[..index]);
+            return None;
+        };
+        pfns[index] = pfn;
     }
-    Ok(())
+    Some(())
 }
 
-/// Memory for descriptors, which come in two sizes.
-struct DescriptorCaches {
-    short: SlabCache,
-    long: SlabCache,
-}
-
-const SHORT_DESCRIPTOR: usize = DESCRIPTOR_SIZES[1];
-const LONG_DESCRIPTOR: usize = DESCRIPTOR_SIZES[MAX_PAGES];
-
-impl DescriptorCaches {
-    /// Makes the caches of pool number `pool`.
-    fn new(pool: u16) -> Result<Self, Error> {
-        let cache =
-            |what, size| SlabCache::new(what, pool, size, DESCRIPTOR_ALIGN).ok_or(Error::NoMemory);
-        Ok(Self {
-            short: cache("zspage", SHORT_DESCRIPTOR)?,
-            long: cache("zspage_long", LONG_DESCRIPTOR)?,
-        })
-    }
-
-    /// The cache that descriptors of zspages with `pages` pages come from.
-    fn for_pages(&self, pages: usize) -> &SlabCache {
-        if DESCRIPTOR_SIZES[pages] <= SHORT_DESCRIPTOR {
-            &self.short
-        } else {
-            &self.long
-        }
+/// Gives back pages of [`alloc_pages`], of which nobody else knows.
+fn free_pages(pfns: &[usize]) {
+    for &pfn in pfns {
+        // SAFETY: The page was just allocated, and nobody knows of it.
+        unsafe { page::free(pfn) };
     }
 }

@@ -7,23 +7,20 @@ use crate::{
     core::{
         fullness::Fullness,
         handle::{Handle, MAX_SLOTS},
-        pfn::PackedPfn,
+        pfn::{PackedPfn, Region},
         size_class::{ClassTable, SizeClass, SlotRange, MAX_PAGES},
         slots::SlotSet,
     },
     lock::{WriteGuard, ZspageLock},
     relocation::Relocation,
     sys::{
-        list::{Linked, Links, ObjRef, WithTail},
+        atomic::{AtomicU8, Ordering},
+        list::{Linked, Links, ObjRef},
         movable::{Busy, LockedPage, PageOwner},
         page::{self, PAGE_SIZE},
     },
 };
-use core::{
-    cell::Cell,
-    mem::size_of,
-    ptr::{self, NonNull},
-};
+use core::{cell::Cell, mem::size_of, ptr::NonNull};
 
 /// The geometry of all size classes.
 pub(crate) static CLASS_TABLE: ClassTable = TABLE;
@@ -31,31 +28,22 @@ pub(crate) static CLASS_TABLE: ClassTable = TABLE;
 /// The number of size classes.
 pub(crate) const CLASSES: usize = TABLE.len();
 
-const TABLE: ClassTable = ClassTable::new(PAGE_SIZE, &DESCRIPTOR_SIZES);
+const TABLE: ClassTable = ClassTable::new(PAGE_SIZE, DESCRIPTOR_SIZE);
 
-/// Bytes of the descriptor of a zspage, by its number of pages.
-pub(crate) const DESCRIPTOR_SIZES: [usize; MAX_PAGES + 1] = {
-    let mut sizes = [0; MAX_PAGES + 1];
-    let mut pages = 0;
-    while pages <= MAX_PAGES {
-        let bytes = size_of::<Zspage>() + pages * size_of::<PackedPfn>();
-        sizes[pages] = bytes.next_multiple_of(DESCRIPTOR_ALIGN);
-        pages += 1;
-    }
-    sizes
-};
+/// Bytes of a descriptor.
+pub(crate) const DESCRIPTOR_SIZE: usize = size_of::<Zspage>();
 
 /// Descriptors are aligned to this many bytes, as [`Handle`] demands. It is a cache line as well.
 pub(crate) const DESCRIPTOR_ALIGN: usize = MAX_SLOTS;
 
-/// The descriptor of a zspage. The page frame numbers of its pages follow it in memory.
+/// The descriptor of a zspage.
 ///
 /// | field | covered by |
 /// |---|---|
-/// | `class`, `pool` | nothing: they never change |
+/// | `class`, `region` | nothing: they never change |
 /// | `used`, the free slots, `links` | the class lock; without objects, `links` the emptied zspages' lock |
-/// | `relocated` and which `slots` it is | set once, under the class lock and `lock` as a writer: read under either |
-/// | page frame numbers | `lock`: read by readers, written by writers |
+/// | the tag's `RELOCATED`, and which `slots` it is | set once, under the class lock and `lock` as a writer: read under either |
+/// | the tag's `SCATTERED`, page frame numbers | `lock`: read by readers, written by writers |
 ///
 /// A descriptor lives as long as one of its slots is in use: whoever has a handle may use it, and a
 /// zspage on a list of its class may be used under the class lock. It also lives as long as it has
@@ -69,17 +57,53 @@ pub(crate) const DESCRIPTOR_ALIGN: usize = MAX_SLOTS;
 /// when the zspage loses its last object is moved first, and what is given back is the page that
 /// took its place. The descriptor goes last; if objects of the zspage are away, when the last of
 /// them is freed.
-#[repr(C)]
+#[repr(C, align(64))]
 pub(crate) struct Zspage {
     lock: ZspageLock,
     class: u8,
     /// Slots that cannot be allocated: those with an object, and those whose object is away.
     used: Cell<u8>,
-    pool: u8,
-    /// Whether an object was moved into the zspage or out of it.
-    relocated: Cell<bool>,
+    tag: AtomicU8,
+    region: Region,
     slots: Cell<Slots>,
     links: Links<Zspage>,
+    pages: [Cell<PackedPfn>; MAX_PAGES],
+}
+
+const _: () = assert!(DESCRIPTOR_ALIGN == 64);
+
+/// Tells the zspages of a pool from those of most others, with flags for what sets a zspage apart
+/// from most: so the hot paths have one byte to compare to find that nothing is special.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tag(u8);
+
+impl Tag {
+    /// An object was moved into the zspage or out of it.
+    const RELOCATED: u8 = 1 << 0;
+    /// Its pages are not next to each other, in order.
+    const SCATTERED: u8 = 1 << 1;
+    const FLAGS: u32 = 2;
+
+    /// The tag of the plain zspages of pool number `pool`.
+    pub(crate) fn new(pool: u16) -> Self {
+        Self((pool as u8) << Self::FLAGS)
+    }
+
+    /// Whether `self` and `other` are tags of the same pool's zspages.
+    fn is_same_pool(self, other: Self) -> bool {
+        self.0 >> Self::FLAGS == other.0 >> Self::FLAGS
+    }
+
+    fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    fn with(self, flag: u8, set: bool) -> Self {
+        match set {
+            true => Self(self.0 | flag),
+            false => Self(self.0 & !flag),
+        }
+    }
 }
 
 /// What is known of a zspage's slots.
@@ -94,17 +118,6 @@ union Slots {
 // SAFETY: The cells are accessed only by who holds the lock that covers them, see the table above.
 unsafe impl Sync for Zspage {}
 
-// SAFETY: `Zspage::init` writes a page frame number for each page of the class, in memory that its
-// caller has provided for them, and makes the first `ObjRef`. A zspage's class does not change.
-unsafe impl WithTail for Zspage {
-    type Item = PackedPfn;
-
-    #[inline]
-    fn tail_len(&self) -> usize {
-        self.geometry().pages as usize
-    }
-}
-
 impl Linked for Zspage {
     #[inline]
     fn links(&self) -> &Links<Self> {
@@ -113,43 +126,46 @@ impl Linked for Zspage {
 }
 
 impl Zspage {
-    /// Makes a zspage with lock `lock`, of pool number `pool` and class `class`, whose pages are
-    /// `pfns`. Its slot 0 is taken, the others are free.
+    /// Makes a zspage with lock `lock` and class `class`, of the pool with tag `tag`, whose pages
+    /// are `pfns`. Its slot 0 is taken, the others are free. [`None`] if there is no common region
+    /// of the pages.
     ///
     /// # Safety
     ///
-    /// `memory` is [`DESCRIPTOR_SIZES`]`[n]` bytes, aligned to [`DESCRIPTOR_ALIGN`], that are the
-    /// caller's, and `pfns` yields `n` numbers, `n` being the number of pages of the class.
+    /// `memory` is [`DESCRIPTOR_SIZE`] bytes, aligned to [`DESCRIPTOR_ALIGN`], that are the
+    /// caller's.
     pub(crate) unsafe fn init(
         memory: NonNull<u8>,
         lock: ZspageLock,
-        pool: u8,
+        tag: Tag,
         class: u8,
-        pfns: &[PackedPfn],
-    ) -> ObjRef<Self> {
+        pfns: &[usize],
+    ) -> Option<ObjRef<Self>> {
+        let region = Region::of(*pfns.first()?);
+        let mut pages = [PackedPfn::NONE; MAX_PAGES];
+        for (page, &pfn) in pages.iter_mut().zip(pfns) {
+            *page = region.pack(pfn)?;
+        }
         let mut free = SlotSet::all(CLASS_TABLE.class(class).slots as usize);
         free.take_first();
         let zspage = memory.cast::<Self>();
-        // SAFETY: The memory is the caller's, large enough and aligned for a descriptor and, behind
-        // it, the page frame numbers. From here on it is accessed through references made from this
-        // pointer.
-        unsafe {
+        // SAFETY: The memory is the caller's, large enough and aligned for a descriptor. From here
+        // on it is accessed through references made from this pointer.
+        let zspage = unsafe {
             zspage.as_ptr().write(Self {
                 lock,
                 class,
                 used: Cell::new(1),
-                pool,
-                relocated: Cell::new(false),
+                tag: AtomicU8::new(tag.0),
+                region,
                 slots: Cell::new(Slots { free }),
                 links: Links::new(),
+                pages: pages.map(Cell::new),
             });
-            ptr::copy_nonoverlapping(
-                pfns.as_ptr(),
-                zspage.as_ptr().add(1).cast::<PackedPfn>(),
-                pfns.len(),
-            );
             ObjRef::from_ptr(zspage)
-        }
+        };
+        zspage.note_scattered();
+        Some(zspage)
     }
 
     /// The zspage in which the object of `handle` is.
@@ -170,10 +186,43 @@ impl Zspage {
         &self.lock
     }
 
-    /// The number of the pool that the zspage belongs to.
     #[inline]
-    pub(crate) fn pool(&self) -> u8 {
-        self.pool
+    fn tag(&self) -> Tag {
+        Tag(self.tag.load(Ordering::Relaxed))
+    }
+
+    /// Whether the zspage is one of the pool with tag `tag` of which there is nothing else to know:
+    /// its own objects lie in pages that are next to each other. True as long as the caller holds
+    /// `lock`; as far as objects go, the class lock does as well.
+    #[inline]
+    pub(crate) fn is_plain(&self, tag: Tag) -> bool {
+        self.tag() == tag
+    }
+
+    /// Sets a flag of the tag, or clears it. The caller holds `lock` as a writer, or nobody else
+    /// knows of the zspage.
+    fn set_flag(&self, flag: u8, set: bool) {
+        let tag = self.tag().with(flag, set);
+        self.tag.store(tag.0, Ordering::Relaxed);
+    }
+
+    /// Notes whether the pages are next to each other. For the caller, see [`Self::set_flag`].
+    fn note_scattered(&self) {
+        let first = self.pfn(0);
+        let is_adjacent = (0..self.pages().len()).all(|index| self.pfn(index) == first + index);
+        self.set_flag(Tag::SCATTERED, !is_adjacent);
+    }
+
+    /// The page frame numbers of the pages, packed.
+    #[inline]
+    fn pages(&self) -> &[Cell<PackedPfn>] {
+        &self.pages[..(self.geometry().pages as usize).min(MAX_PAGES)]
+    }
+
+    /// The page frame number of page `index`. The caller holds `lock` or owns the zspage.
+    #[inline]
+    pub(crate) fn pfn(&self, index: usize) -> usize {
+        self.region.unpack(self.pages[index].get())
     }
 
     /// The index of the zspage's class.
@@ -188,11 +237,6 @@ impl Zspage {
         CLASS_TABLE.class(self.class)
     }
 
-    /// Bytes of the descriptor.
-    pub(crate) fn descriptor_size(&self) -> usize {
-        DESCRIPTOR_SIZES[self.geometry().pages as usize]
-    }
-
     /// Where slot `slot` lies.
     #[inline]
     pub(crate) fn range(&self, slot: usize) -> SlotRange {
@@ -203,7 +247,7 @@ impl Zspage {
     /// class lock or `lock`, or has an object of the zspage mapped.
     #[inline]
     pub(crate) fn relocation(&self) -> Option<ObjRef<Relocation>> {
-        if !self.relocated.get() {
+        if !self.tag().has(Tag::RELOCATED) {
             return None;
         }
         // SAFETY: The flag tells that this is what it is.
@@ -220,7 +264,7 @@ impl Zspage {
     ) {
         relocation.free.set(self.free_slots(locked));
         self.slots.set(Slots { relocation });
-        self.relocated.set(true);
+        self.set_flag(Tag::RELOCATED, true);
     }
 
     /// The slots that can be allocated. `_locked` shows that the class lock is held.
@@ -296,34 +340,39 @@ impl Zspage {
         Some((slot, self.step(before)))
     }
 
-    /// Gives back the slot that a handle names, and tells what became of the fullness. `locked` shows
-    /// that the class lock is held.
+    /// Gives back the slot that a handle of the pool with tag `tag` names, and tells what became of the
+    /// fullness. `locked` shows that the class lock is held.
     #[inline]
-    pub(crate) fn put_slot(&self, locked: &mut Partial, slot: usize) -> Put {
-        if self.relocated.get() {
-            return self.put_slot_of_relocated(locked, slot);
+    pub(crate) fn put_slot(&self, locked: &mut Partial, tag: Tag, slot: usize) -> Put {
+        if !self.is_plain(tag) {
+            return self.put_special_slot(locked, tag, slot);
         }
-        let mut free = self.free_slots(locked);
+        // SAFETY: The zspage is not relocated, so that is what it is.
+        let mut free = unsafe { self.slots.get().free };
         if !free.insert(slot) || slot >= self.geometry().slots as usize {
             return Put::NotAllocated;
         }
-        self.set_free_slots(locked, free);
+        self.slots.set(Slots { free });
         let after = self.used.get().wrapping_sub(1);
         self.used.set(after);
         Put::Done(self.step(after))
     }
 
+    /// As [`Self::put_slot`], for a zspage that is not plain.
     #[inline(never)]
-    fn put_slot_of_relocated(&self, locked: &mut Partial, slot: usize) -> Put {
-        let Some(relocation) = self.relocation() else {
-            return Put::NotAllocated;
+    fn put_special_slot(&self, locked: &mut Partial, tag: Tag, slot: usize) -> Put {
+        if !self.tag().is_same_pool(tag) {
+            return Put::OtherPool;
+        }
+        let (away, guests) = match self.relocation() {
+            Some(relocation) => (relocation.away.get(), relocation.guests.get()),
+            None => (SlotSet::EMPTY, SlotSet::EMPTY),
         };
-        let away = relocation.away.get();
         if away.contains(slot) {
             return Put::Away;
         }
         if slot >= self.geometry().slots as usize
-            || relocation.guests.get().contains(slot)
+            || guests.contains(slot)
             || !self.put_any_slot(locked, slot)
         {
             return Put::NotAllocated;
@@ -410,8 +459,10 @@ impl Zspage {
         }
     }
 
-    /// Panics if the descriptor contradicts itself. `locked` shows that the class lock is held.
-    pub(crate) fn validate(&self, locked: &Partial) {
+    /// Panics if the descriptor contradicts itself or is not of the pool with tag `tag`. `locked` shows
+    /// that the class lock is held.
+    pub(crate) fn validate(&self, locked: &Partial, tag: Tag) {
+        assert!(self.tag().is_same_pool(tag));
         let slots = self.geometry().slots as usize;
         let free = self.free_slots(locked);
         assert_eq!(free.len() + self.used(locked), slots);
@@ -447,24 +498,33 @@ pub(crate) enum Put {
     Away,
     /// No handle names it. Nothing was changed.
     NotAllocated,
+    /// The zspage is another pool's. Nothing was changed.
+    OtherPool,
 }
 
 impl PageOwner for Zspage {
-    /// Fails if an object is mapped or another page is being moved.
+    /// Fails if an object is mapped or another page is being moved, and if the new page is of
+    /// another [`Region`].
     ///
     /// Nothing but mappings is excluded: allocating and freeing slots touches neither the pages nor
     /// the page array, and no handle names a page.
     fn move_page(zspage: ObjRef<Self>, from: usize, to: usize) -> Result<(), Busy> {
         let _writer = zspage.lock.try_write().ok_or(Busy)?;
+        let (from_packed, to_packed) = zspage
+            .region
+            .pack(from)
+            .zip(zspage.region.pack(to))
+            .ok_or(Busy)?;
         let place = zspage
-            .tail()
+            .pages()
             .iter()
-            .find(|place| place.get() == PackedPfn::new(from))
+            .find(|place| place.get() == from_packed)
             .ok_or(Busy)?;
         // SAFETY: The pages are locked, so they stay. Nobody has the zspage locked as a reader, so
         // nobody accesses `from`, and nobody knows of `to` yet.
         unsafe { page::copy(from, to) };
-        place.set(PackedPfn::new(to));
+        place.set(to_packed);
+        zspage.note_scattered();
         Ok(())
     }
 }
@@ -499,16 +559,20 @@ impl ObjRef<Zspage> {
         }
     }
 
-    /// Lets the kernel move the pages.
+    /// Counts the pages as the zspage's, and lets the kernel move them.
     ///
     /// # Safety
     ///
     /// The pages are new, and so far known to the caller alone.
-    pub(crate) unsafe fn set_pages_movable(self) {
-        for place in self.tail() {
+    pub(crate) unsafe fn adopt_pages(self) {
+        for index in 0..self.pages().len() {
+            let pfn = self.pfn(index);
             // SAFETY: The page is allocated. It stays, and the descriptor lives, until
             // `release_page` has made it, or what took its place, unmovable.
-            unsafe { LockedPage::lock(place.get().get()).set_movable(self) };
+            unsafe {
+                page::count_in_zone(pfn, 1);
+                LockedPage::lock(pfn).set_movable(self);
+            }
         }
     }
 
@@ -521,11 +585,11 @@ impl ObjRef<Zspage> {
         // A reader keeps the pages from being moved: those that are locked are still the zspage's.
         let _reader = self.lock().read();
         let mut released = 0;
-        for place in self.tail() {
+        for index in 0..self.pages().len() {
             // SAFETY: The page is the zspage's, so it is allocated.
-            if let Some(page) = unsafe { LockedPage::try_lock(place.get().get()) } {
+            if let Some(page) = unsafe { LockedPage::try_lock(self.pfn(index)) } {
                 // SAFETY: The caller owns the zspage.
-                unsafe { release_page(place, page) };
+                unsafe { self.release_page(index, page) };
                 released += 1;
             }
         }
@@ -540,14 +604,14 @@ impl ObjRef<Zspage> {
     /// As for [`Self::try_release_pages`].
     pub(crate) unsafe fn release_pages(self) -> usize {
         let mut released = 0;
-        for place in self.tail() {
-            while let Some(pfn) = self.get_page(place) {
+        for index in 0..self.pages().len() {
+            while let Some(pfn) = self.get_page(index) {
                 // SAFETY: The page is allocated: `get_page` has taken a reference.
                 let page = unsafe { LockedPage::lock(pfn) };
                 let reader = self.lock().read();
-                if place.get() == PackedPfn::new(pfn) {
+                if self.pfn(index) == pfn {
                     // SAFETY: The caller owns the zspage.
-                    unsafe { release_page(place, page) };
+                    unsafe { self.release_page(index, page) };
                     released += 1;
                 } else {
                     drop(page);
@@ -560,39 +624,33 @@ impl ObjRef<Zspage> {
         released
     }
 
-    /// Takes a reference to the page in `place`, if there is one.
-    fn get_page(self, place: &Cell<PackedPfn>) -> Option<usize> {
+    /// Takes a reference to page `index`, if it was not released yet.
+    fn get_page(self, index: usize) -> Option<usize> {
         let _reader = self.lock().read();
-        if place.get() == PackedPfn::NONE {
+        if self.pages[index].get() == PackedPfn::NONE {
             return None;
         }
-        let pfn = place.get().get();
+        let pfn = self.pfn(index);
         // SAFETY: The page is the zspage's, so it is allocated.
         unsafe { page::get(pfn) };
         Some(pfn)
     }
 
-    /// The page frame number of page `index`. The caller holds `lock` or owns the zspage.
-    #[inline]
-    pub(crate) fn pfn(self, index: usize) -> usize {
-        self.tail()[index].get().get()
-    }
-}
-
-/// Gives back the page in `place`, which is locked as `page`.
-///
-/// # Safety
-///
-/// The page's zspage belongs to the caller, who holds its lock as a reader; no object is left in
-/// it.
-unsafe fn release_page(place: &Cell<PackedPfn>, page: LockedPage) {
-    let pfn = place.replace(PackedPfn::NONE).get();
-    page.clear_movable();
-    drop(page);
-    // SAFETY: Nobody can reach the page now. If the kernel has isolated it, it has a reference of
-    // its own.
-    unsafe {
-        page::count_in_zone(pfn, -1);
-        page::free(pfn);
+    /// Gives back page `index`, which is locked as `page`.
+    ///
+    /// # Safety
+    ///
+    /// The zspage belongs to the caller, who holds its lock as a reader; no object is left in it.
+    unsafe fn release_page(self, index: usize, page: LockedPage) {
+        let pfn = self.pfn(index);
+        self.pages[index].set(PackedPfn::NONE);
+        page.clear_movable();
+        drop(page);
+        // SAFETY: Nobody can reach the page now. If the kernel has isolated it, it has a reference
+        // of its own.
+        unsafe {
+            page::count_in_zone(pfn, -1);
+            page::free(pfn);
+        }
     }
 }

@@ -18,6 +18,10 @@ const SIZES_PER_PAGE: usize = MAX_CLASSES;
 /// Slot sizes are multiples of this many bytes, so that copies start aligned.
 const SLOT_ALIGN: usize = 8;
 
+/// Pages that a class is taken to have when its geometry is chosen. Half a zspage of each class is
+/// unused on average: in small pools, that is what long zspages cost.
+const PAGES_PER_CLASS: usize = 512;
+
 /// The geometry of one size class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SizeClass {
@@ -73,11 +77,17 @@ impl SizeClass {
         steps: 0,
     };
 
+    /// Bytes from the beginning of the zspage to slot `slot`.
+    #[inline]
+    pub(crate) const fn start(&self, slot: usize) -> usize {
+        // No overflow: a zspage has at most MAX_PAGES pages.
+        slot.wrapping_mul(self.slot_size as usize)
+    }
+
     /// Where slot `slot` lies; `page_size` is a power of two.
     #[inline]
     pub(crate) const fn range(&self, slot: usize, page_size: usize) -> SlotRange {
-        // No overflow: a zspage has at most MAX_PAGES pages.
-        let start = slot.wrapping_mul(self.slot_size as usize);
+        let start = self.start(slot);
         SlotRange {
             page: start >> page_size.trailing_zeros(),
             offset: start & (page_size - 1),
@@ -86,12 +96,9 @@ impl SizeClass {
     }
 
     /// The cheapest class for objects of `size` bytes: the number of pages and of slots that take
-    /// the least memory for each object, the descriptor included.
-    const fn cheapest(
-        size: usize,
-        page_size: usize,
-        descriptor_sizes: &[usize; MAX_PAGES + 1],
-    ) -> Self {
+    /// the least memory for each object, with the descriptor and what is unused in a partly filled
+    /// zspage.
+    const fn cheapest(size: usize, page_size: usize, descriptor_size: usize) -> Self {
         let mut best = Self::UNUSED;
         let mut best_bytes = usize::MAX;
         let mut pages = 1;
@@ -100,7 +107,7 @@ impl SizeClass {
             if slots > MAX_SLOTS {
                 slots = MAX_SLOTS;
             }
-            let bytes = pages * page_size + descriptor_sizes[pages];
+            let bytes = (pages * page_size + descriptor_size) * (2 * PAGES_PER_CLASS + pages);
             // bytes / slots < best_bytes / best.slots, without dividing. A tie goes to fewer pages.
             if best.slots == 0 || bytes * (best.slots as usize) < best_bytes * slots {
                 best_bytes = bytes;
@@ -127,9 +134,8 @@ pub(crate) struct ClassTable {
 }
 
 impl ClassTable {
-    /// Works the table out, for pages of `page_size` bytes and descriptors that take
-    /// `descriptor_sizes[n]` bytes for a zspage of `n` pages.
-    pub(crate) const fn new(page_size: usize, descriptor_sizes: &[usize; MAX_PAGES + 1]) -> Self {
+    /// Works the table out, for pages of `page_size` bytes and descriptors of `descriptor_size`.
+    pub(crate) const fn new(page_size: usize, descriptor_size: usize) -> Self {
         let spacing = page_size / SIZES_PER_PAGE;
         let mut table = Self {
             page_size,
@@ -139,7 +145,7 @@ impl ClassTable {
         };
         let mut step = 1;
         while step <= SIZES_PER_PAGE {
-            let class = SizeClass::cheapest(step * spacing, page_size, descriptor_sizes);
+            let class = SizeClass::cheapest(step * spacing, page_size, descriptor_size);
             // Sizes for which the same geometry is cheapest share a class.
             if table.len == 0 || table.classes[table.len - 1].slot_size != class.slot_size {
                 table.classes[table.len] = class;

@@ -3,6 +3,7 @@
 //! A machine's memory, and its complaints.
 
 use super::{movable::Busy, page::PAGE_SIZE};
+use crate::core::pfn::{PFN_BITS, REGION_BITS};
 use std::{
     alloc::{alloc_zeroed, dealloc, Layout},
     cell::RefCell,
@@ -19,6 +20,8 @@ pub(crate) enum Memory {
     Fragmented,
     /// Only single pages can be had, and each second one is next to the one before.
     PartlyFragmented,
+    /// Only single pages can be had, those around the border of two regions.
+    AtBorder,
     /// So many more allocations succeed, of pages or of other memory.
     Left(usize),
 }
@@ -53,12 +56,18 @@ struct State {
 
 const ARENA_PAGES: usize = 4096;
 
+/// Pages at the end of the arena that only [`Memory::AtBorder`] gives out.
+const PAGES_AT_BORDER: usize = 16;
+
 thread_local! {
     static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
-/// The number of the arena's first page: one that needs all bits that a descriptor has for it.
-pub(crate) const FIRST_PFN: usize = (1 << crate::core::pfn::PFN_BITS) - 2 * ARENA_PAGES;
+/// The first page of the last region that there is. The pages at the end of the arena lie around it.
+pub(crate) const BORDER: usize = (1 << PFN_BITS) - (1 << REGION_BITS);
+
+/// The number of the arena's first page.
+pub(crate) const FIRST_PFN: usize = BORDER + PAGES_AT_BORDER / 2 - ARENA_PAGES;
 
 fn arena_layout() -> Layout {
     Layout::from_size_align(ARENA_PAGES * PAGE_SIZE, PAGE_SIZE).unwrap()
@@ -100,6 +109,15 @@ impl Machine {
     /// Pages handed out and not given back.
     pub(crate) fn pages(&self) -> usize {
         with(|state| state.pages)
+    }
+
+    /// The page that [`Memory::AtBorder`] gives out next.
+    pub(crate) fn next_page(&self) -> usize {
+        with(|state| {
+            let is_free = |i: &usize| state.frames[*i].references == 0;
+            let mut places = ARENA_PAGES - PAGES_AT_BORDER..ARENA_PAGES;
+            FIRST_PFN + places.find(is_free).unwrap()
+        })
     }
 
     /// What the zone's counter of compressed-memory pages stands at.
@@ -237,12 +255,16 @@ pub(super) fn alloc_pages(count: usize) -> Option<usize> {
             Memory::PartlyFragmented => 1 + state.pages % 2,
             _ => 1,
         };
-        if count > 1 && matches!(state.memory, Memory::Fragmented | Memory::PartlyFragmented) {
+        if count > 1 && !matches!(state.memory, Memory::Plenty | Memory::Left(_)) {
             return None;
         }
+        let border = ARENA_PAGES - PAGES_AT_BORDER;
         for _ in 0..2 {
-            let start = state.next + stride - 1;
-            for first in start..ARENA_PAGES - count {
+            let places = match state.memory {
+                Memory::AtBorder => border..ARENA_PAGES,
+                _ => state.next + stride - 1..border - count,
+            };
+            for first in places {
                 let range = first..first + count;
                 if state.frames[range.clone()]
                     .iter()

@@ -2,7 +2,7 @@
 
 //! Compaction: what it wins, and that nothing else comes of it.
 
-use super::pool::{contents, Tester, MEMORIES};
+use super::pool::{contents, geometry, Tester, MEMORIES};
 use crate::{
     backend::Backend,
     compaction::Scope,
@@ -76,11 +76,11 @@ fn free_all(tester: &mut Tester) {
     }
 }
 
-/// The fewest pages in which the objects fit, if each stays in its class.
+/// The fewest pages in which the objects fit, if each stays in the class that it was put into.
 fn fewest_pages(tester: &Tester) -> usize {
     let mut objects = BTreeMap::<u32, (usize, &SizeClass)>::new();
-    for contents in tester.objects.values() {
-        let class = class_of(contents.len());
+    for raw in tester.objects.keys() {
+        let class = geometry(Handle::from_raw(*raw));
         objects.entry(class.slot_size).or_insert((0, class)).0 += 1;
     }
     objects

@@ -4,8 +4,9 @@
 
 use crate::core::{
     handle::{Handle, MAX_SLOTS},
-    pfn::{PackedPfn, PFN_BITS},
+    pfn::{PackedPfn, Region, PFN_BITS, REGION_BITS},
 };
+use crate::zspage::{DESCRIPTOR_ALIGN, DESCRIPTOR_SIZE};
 use proptest::prelude::*;
 
 /// Catches a slot number that runs into the address, or the other way round.
@@ -21,24 +22,43 @@ fn every_slot_of_a_descriptor_round_trips() {
 }
 
 /// Catches a page frame number that does not fit, as happened with PAE and with five page-table
-/// levels: the highest one of a 52-bit physical address must.
+/// levels: the highest one of a 52-bit physical address must, but for one that stands for no page.
 #[test]
 fn page_frame_numbers_round_trip() {
     assert!(PFN_BITS >= 52 - 12);
     let highest = (1usize << PFN_BITS) - 1;
     for bit in 0..PFN_BITS {
         for pfn in [1 << bit, (1 << bit) - 1, highest ^ 1 << bit] {
-            assert_eq!(PackedPfn::new(pfn).get(), pfn);
+            let packed = Region::of(pfn).pack(pfn);
+            let last_of_region = pfn as u32 == u32::MAX;
+            assert_eq!(packed.is_none(), last_of_region);
+            if let Some(packed) = packed {
+                assert_eq!(Region::of(pfn).unpack(packed), pfn);
+            }
         }
     }
-    assert_eq!(PackedPfn::new(highest).get(), highest);
-    assert_eq!(size_of::<PackedPfn>(), 5);
+    assert_eq!(size_of::<PackedPfn>(), 4);
+}
+
+/// Catches a descriptor that has outgrown its cache line: those of zspages are the larger part of
+/// what a pool takes beside its pages.
+#[test]
+fn a_descriptor_is_one_cache_line() {
+    assert_eq!((DESCRIPTOR_SIZE, DESCRIPTOR_ALIGN), (64, 64));
 }
 
 proptest! {
+    /// Catches a page that is taken for one of another region, and one that is not known again.
     #[test]
-    fn any_page_frame_number_round_trips(pfn in 0usize..1 << PFN_BITS) {
-        prop_assert_eq!(PackedPfn::new(pfn).get(), pfn);
+    fn a_region_packs_its_own_pages(
+        pfn in 0usize..1 << PFN_BITS,
+        other in 0usize..1 << REGION_BITS,
+    ) {
+        let region = Region::of(pfn);
+        let own = pfn >> REGION_BITS << REGION_BITS | other;
+        prop_assume!(other != u32::MAX as usize);
+        prop_assert_eq!(region.pack(own).map(|packed| region.unpack(packed)), Some(own));
+        prop_assert_eq!(region.pack(own ^ 1 << REGION_BITS), None);
     }
 
     #[test]

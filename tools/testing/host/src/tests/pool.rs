@@ -8,19 +8,22 @@ use crate::{
         MapMode::{self, ReadOnly, ReadWrite, WriteOnly},
     },
     compaction::{Compacted, Limit, Scope},
-    core::handle::Handle,
+    core::{handle::Handle, size_class::SizeClass},
     error::Error,
-    pool::Pool,
+    pool::{Pool, FEW_ZSPAGES},
     sys::{
         gfp::Gfp,
         init::PinInit,
-        machine::{Machine, Memory},
-        page::{CPUS, PAGE_SIZE},
+        machine::{Machine, Memory, BORDER},
+        page::{self, CPUS, PAGE_SIZE},
     },
-    zspage::CLASS_TABLE,
+    zspage::{Zspage, CLASSES, CLASS_TABLE},
 };
 use proptest::prelude::*;
-use std::{collections::BTreeMap, pin::Pin};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    pin::Pin,
+};
 
 pub(super) fn new_pool() -> Result<Pin<Box<Pool>>, Error> {
     let mut pool = Box::<Pool>::new_uninit();
@@ -165,23 +168,30 @@ impl Tester {
             return;
         }
         // Each zspage with an object in it has its pages, and there are no others.
-        let zspages: BTreeMap<usize, &Vec<u8>> = self
+        let zspages: BTreeMap<usize, u64> = self
             .objects
-            .iter()
-            .map(|(raw, contents)| (Handle::from_raw(*raw).descriptor(), contents))
+            .keys()
+            .map(|raw| Handle::from_raw(*raw))
+            .map(|handle| (handle.descriptor(), geometry(handle).pages as u64))
             .collect();
-        let pages: u64 = zspages
-            .values()
-            .map(|contents| {
-                let index = CLASS_TABLE.index_for(contents.len()).unwrap();
-                CLASS_TABLE.class(index).pages as u64
-            })
-            .sum();
+        let pages: u64 = zspages.values().sum();
         // Pages that were locked when their zspage lost its last object go when the work is done.
         let total = self.pool.total_pages();
         // Those that were kept go with the next tick.
         assert!(total == pages || total > pages && machine.has_work());
     }
+}
+
+/// The geometry of the zspage that the handle of a live object names.
+pub(super) fn geometry(handle: Handle) -> &'static SizeClass {
+    // SAFETY: The object was not freed.
+    unsafe { Zspage::of(handle) }.geometry()
+}
+
+/// The largest size of an object that goes to a class.
+fn largest_size(class: u8) -> usize {
+    let is_of_class = |size: &usize| CLASS_TABLE.index_for(*size) == Some(class);
+    (1..=PAGE_SIZE).rev().find(is_of_class).unwrap()
 }
 
 pub(super) fn contents(size: usize, seed: u8) -> Vec<u8> {
@@ -278,6 +288,39 @@ fn without_memory_nothing_is_left_behind() {
         assert_eq!(pool.malloc(size, Gfp::EVERYTHING), Err(Error::NoMemory));
         assert_eq!((machine.pages(), machine.objects()), before);
         pool.validate();
+    }
+}
+
+/// Catches a zspage that is made although the next class has room, while the class has few; and
+/// objects that go on being put into slots that are too large when it has many.
+#[test]
+fn a_small_class_uses_the_room_of_the_next() {
+    let machine = Machine::new(Memory::Plenty);
+    let mut tester = Tester::new();
+    for class in (0..CLASSES as u8 - 1).step_by(10) {
+        let (own, next) = (CLASS_TABLE.class(class), CLASS_TABLE.class(class + 1));
+        tester.store(contents(largest_size(class + 1), 1)).unwrap();
+        for _ in 1..next.slots {
+            let handle = tester.store(contents(largest_size(class), 2)).unwrap();
+            assert_eq!(geometry(handle), next);
+        }
+        let handle = tester.store(contents(largest_size(class), 3)).unwrap();
+        assert_eq!(geometry(handle), own);
+        let mut zspages = BTreeSet::from([handle.descriptor()]);
+        while zspages.len() < FEW_ZSPAGES {
+            let handle = tester.store(contents(largest_size(class), 4)).unwrap();
+            assert_eq!(geometry(handle), own);
+            zspages.insert(handle.descriptor());
+        }
+        tester.store(contents(largest_size(class + 1), 5)).unwrap();
+        for _ in 0..2 * own.slots {
+            let handle = tester.store(contents(largest_size(class), 6)).unwrap();
+            assert_eq!(geometry(handle), own);
+        }
+    }
+    tester.validate(&machine);
+    while let Some(handle) = tester.nth(0) {
+        tester.free(handle);
     }
 }
 
@@ -420,6 +463,64 @@ fn moving_pages_keeps_the_contents() {
             tester.free(handle);
         }
         tester.validate(&machine);
+    }
+}
+
+/// Catches a page that is taken for one 16 TiB away, which somebody else owns: the page frame numbers
+/// of a zspage are kept without what they have in common. Where that differs, nothing is allocated
+/// and nothing is moved.
+#[test]
+fn pages_of_two_regions_do_not_mix() {
+    let machine = Machine::new(Memory::Plenty);
+    let mut tester = Tester::new();
+    let elsewhere = tester.store(contents(PAGE_SIZE, 0)).unwrap();
+    machine.set_memory(Memory::AtBorder);
+    let size_with = |has: fn(u8) -> bool| {
+        let mut classes = 0..CLASSES as u8;
+        largest_size(
+            classes
+                .find(|class| has(CLASS_TABLE.class(*class).pages))
+                .unwrap(),
+        )
+    };
+    let one_page = size_with(|pages| pages == 1);
+    let several_pages = size_with(|pages| pages > 1);
+    let mut last = elsewhere;
+    while machine.next_page() < BORDER - 2 {
+        last = tester.store(contents(one_page, 1)).unwrap();
+    }
+    for _ in 1..geometry(last).slots {
+        tester.store(contents(one_page, 2)).unwrap();
+    }
+    let refuses = |tester: &mut Tester, size| {
+        let before = (machine.pages(), machine.objects());
+        assert_eq!(tester.store(contents(size, 2)).err(), Some(Error::NoMemory));
+        assert_eq!((machine.pages(), machine.objects()), before);
+    };
+    refuses(&mut tester, several_pages);
+    let take = || page::alloc(Gfp::NOWAIT).unwrap();
+    let [before_last, last] = [take(), take()];
+    // SAFETY: The page was just allocated.
+    unsafe { page::free(before_last) };
+    // A page of the first region, and then pages of the second.
+    refuses(&mut tester, several_pages);
+    let before_last = take();
+    // SAFETY: As above.
+    unsafe { page::free(last) };
+    // The one page whose packed number stands for none.
+    refuses(&mut tester, one_page);
+    let last = take();
+
+    assert_eq!(machine.next_page(), BORDER);
+    assert_eq!(move_all_pages(&machine), 0);
+    tester.check(elsewhere);
+    for page in [before_last, last] {
+        // SAFETY: As above.
+        unsafe { page::free(page) };
+    }
+    tester.validate(&machine);
+    while let Some(handle) = tester.nth(0) {
+        tester.free(handle);
     }
 }
 

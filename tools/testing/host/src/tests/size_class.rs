@@ -7,14 +7,14 @@ use crate::{
         handle::MAX_SLOTS,
         size_class::{ClassTable, MAX_CLASSES, MAX_PAGES},
     },
-    zspage::DESCRIPTOR_SIZES,
+    zspage::DESCRIPTOR_SIZE,
 };
 
 const PAGE_SIZES: [usize; 3] = [4096, 16384, 65536];
 
 fn tables() -> impl Iterator<Item = (usize, ClassTable)> {
     PAGE_SIZES
-        .map(|page_size| (page_size, ClassTable::new(page_size, &DESCRIPTOR_SIZES)))
+        .map(|page_size| (page_size, ClassTable::new(page_size, DESCRIPTOR_SIZE)))
         .into_iter()
 }
 
