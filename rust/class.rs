@@ -51,8 +51,10 @@ pub(crate) enum Freed {
     InUse,
     /// There are, and so few that the zspage went to a sparser group.
     Sparser,
-    /// That was the last object. The zspage is kept, as one of so many of its class.
-    Kept(u32),
+    /// That was the last object. The zspage is kept, the only one of its class.
+    Kept,
+    /// That was the last object. The zspage is kept, and there are others of its class.
+    KeptToo,
     /// That was the last object that is not away: the zspage is off all lists, and its pages are the
     /// caller's.
     Emptied,
@@ -96,7 +98,7 @@ impl Class {
 
     /// Gives a slot back, to the pool with tag `tag`.
     #[inline]
-    pub(crate) fn put_slot(&self, tag: Tag, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
+    pub(crate) fn put_slot(&self, tag: &Tag, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
         self.lock().put_slot(tag, zspage, slot)
     }
 
@@ -183,7 +185,7 @@ impl Partial {
     }
 
     #[inline]
-    fn put_slot(&mut self, tag: Tag, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
+    fn put_slot(&mut self, tag: &Tag, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
         match zspage.put_slot(self, tag, slot) {
             Put::Done(Step::None) => {
                 self.free_slots = self.free_slots.wrapping_add(1);
@@ -195,10 +197,7 @@ impl Partial {
                 self.groups[GROUPS - 1].push_front(zspage);
                 Freed::InUse
             }
-            Put::Done(Step::Other) => {
-                let before = zspage.fullness_with_one_more(self);
-                self.slot_freed(zspage, before)
-            }
+            Put::Done(Step::Other) => self.step_down(zspage),
             Put::Away => Freed::Away,
             Put::NotAllocated => Freed::NotAllocated,
             Put::OtherPool => Freed::OtherPool,
@@ -235,7 +234,13 @@ impl Partial {
         zspage.used(self) == 0
     }
 
+    /// Notes that an object was freed, and that this changes how full the zspage is.
     #[inline(never)]
+    fn step_down(&mut self, zspage: ObjRef<Zspage>) -> Freed {
+        let before = zspage.fullness_with_one_more(self);
+        self.slot_freed(zspage, before)
+    }
+
     fn slot_freed(&mut self, zspage: ObjRef<Zspage>, before: Fullness) -> Freed {
         self.free_slots += 1;
         let now = self.regroup(zspage, before);
@@ -255,7 +260,10 @@ impl Partial {
         }
         self.empty.push_front(zspage);
         self.empty_zspages += 1;
-        Freed::Kept(self.empty_zspages)
+        match self.empty_zspages {
+            1 => Freed::Kept,
+            _ => Freed::KeptToo,
+        }
     }
 
     /// Moves a zspage that was listed under `before` to where it belongs now.

@@ -14,7 +14,7 @@ use crate::{
     class::{Freed, Partial},
     core::compaction::{self, Gain, REACH},
     pool::Pool,
-    relocation::Relocation,
+    relocation::{Occupant, Relocation},
     sys::{
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
         gfp::Gfp,
@@ -111,19 +111,42 @@ struct Spares {
     destination: Option<ObjRef<Relocation>>,
 }
 
+/// How many entries the bookkeeping must have room for that a zspage lacks.
+#[derive(Clone, Copy)]
+struct Missing {
+    source: Option<usize>,
+    destination: Option<usize>,
+}
+
 impl Spares {
-    /// Whether there is one for each of the two zspages that needs one.
-    fn suffice(&self, source: ObjRef<Zspage>, destination: ObjRef<Zspage>) -> bool {
-        (self.source.is_some() || source.relocation().is_some())
-            && (self.destination.is_some() || destination.relocation().is_some())
+    /// Whether there is what is missing.
+    fn suffice(&self, missing: Missing) -> bool {
+        is_enough(self.source, missing.source) && is_enough(self.destination, missing.destination)
     }
 
-    /// Allocates what is missing for objects that go from class `from` to class `to`.
-    fn refill(&mut self, from: u8, to: u8) -> Option<()> {
-        let alloc = |class| Relocation::alloc(CLASS_TABLE.class(class).slots, Gfp::SPARE);
-        self.source = Some(self.source.take().or_else(|| alloc(from))?);
-        self.destination = Some(self.destination.take().or_else(|| alloc(to))?);
+    /// Allocates what is missing; [`None`] without memory.
+    fn refill(&mut self, missing: Missing) -> Option<()> {
+        for (spare, entries) in [
+            (&mut self.source, missing.source),
+            (&mut self.destination, missing.destination),
+        ] {
+            if is_enough(*spare, entries) {
+                continue;
+            }
+            let new = Relocation::alloc(entries?, Gfp::SPARE)?;
+            if let Some(too_small) = spare.replace(new) {
+                // SAFETY: Nobody else knows of it.
+                unsafe { free_object(too_small) };
+            }
+        }
         Some(())
+    }
+}
+
+fn is_enough(spare: Option<ObjRef<Relocation>>, missing: Option<usize>) -> bool {
+    match missing {
+        None => true,
+        Some(entries) => spare.is_some_and(|spare| spare.entries() >= entries),
     }
 }
 
@@ -142,7 +165,7 @@ enum Step {
     /// It was moved, and its zspage has no object left: the pages are the caller's.
     Emptied(ObjRef<Zspage>),
     /// The spares have to be refilled first.
-    NeedsSpares,
+    NeedsSpares(Missing),
     /// Nothing is to be won here any more, or somebody has one of the zspages locked.
     Stop,
 }
@@ -212,8 +235,8 @@ impl Pool {
                         break;
                     }
                 }
-                Step::NeedsSpares => {
-                    if spares.refill(from, to).is_none() {
+                Step::NeedsSpares(missing) => {
+                    if spares.refill(missing).is_none() {
                         break;
                     }
                 }
@@ -268,7 +291,7 @@ impl Pool {
         let slot = source.first_object(locked.source())?;
         let guest = source
             .relocation()
-            .filter(|relocation| relocation.guests.get().contains(slot))
+            .filter(|relocation| relocation.occupant(slot) == Occupant::Guest)
             .and_then(|relocation| relocation.entry(slot));
         let handle = guest.unwrap_or_else(|| source.handle(slot));
         // SAFETY: A guest's home lives as long as the class lock of the zspage that it is in is
@@ -283,16 +306,32 @@ impl Pool {
             third_lock = home.lock().try_write()?;
             &third_lock
         };
-        if !spares.suffice(source, destination) {
-            return Some(Step::NeedsSpares);
+        // Most likely all objects of the source will follow, until the destination is full.
+        let leaving = source.own_objects(locked.source());
+        let arriving = destination.free_slots(locked.destination());
+        let missing = Missing {
+            source: source.entries_missing(locked.source(), leaving),
+            destination: destination.entries_missing(locked.destination(), arriving),
+        };
+        if !spares.suffice(missing) {
+            return Some(Step::NeedsSpares(missing));
         }
-        if destination.relocation().is_none() {
-            let relocation = self.account(spares.destination.take()?);
-            destination.set_relocation(locked.destination(), &destination_lock, relocation);
+        if missing.destination.is_some() {
+            let spare = self.account(spares.destination.take()?);
+            let before = destination.set_relocation(
+                locked.destination(),
+                &destination_lock,
+                spare,
+                arriving,
+            );
+            // SAFETY: The other has taken its place.
+            unsafe { self.free_relocation(before) };
         }
-        if source.relocation().is_none() {
-            let relocation = self.account(spares.source.take()?);
-            source.set_relocation(locked.source(), &source_lock, relocation);
+        if missing.source.is_some() {
+            let spare = self.account(spares.source.take()?);
+            let before = source.set_relocation(locked.source(), &source_lock, spare, leaving);
+            // SAFETY: The other has taken its place.
+            unsafe { self.free_relocation(before) };
         }
         let place = locked.destination().take_guest_slot(destination, handle)?;
         self.copy_object(source, slot, destination, place);
@@ -318,18 +357,18 @@ impl Pool {
         relocation
     }
 
-    /// Frees the bookkeeping of a zspage that is about to go.
+    /// Frees bookkeeping that a zspage has had.
     ///
     /// # Safety
     ///
-    /// Nobody knows of the zspage any more.
-    pub(crate) unsafe fn free_relocation(&self, zspage: ObjRef<Zspage>) {
-        if let Some(relocation) = zspage.relocation() {
+    /// No zspage leads there any more.
+    pub(crate) unsafe fn free_relocation(&self, relocation: Option<ObjRef<Relocation>>) {
+        if let Some(relocation) = relocation {
             let bytes = bookkeeping_bytes(relocation);
             self.compactor
                 .bookkeeping
                 .fetch_sub(bytes, Ordering::Relaxed);
-            // SAFETY: Only the zspage leads there.
+            // SAFETY: The caller promises that nobody gets there.
             unsafe { free_object(relocation) };
         }
     }

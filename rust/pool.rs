@@ -165,11 +165,12 @@ impl Backend for Pool {
         // SAFETY: The caller promises that the handle is valid.
         let zspage = unsafe { Zspage::of(handle) };
         let freed = match self.classes.get(zspage.class() as usize) {
-            Some(class) => class.put_slot(self.tag, zspage, handle.slot()),
+            Some(class) => class.put_slot(&self.tag, zspage, handle.slot()),
             None => Freed::OtherPool,
         };
         if freed != Freed::InUse {
-            self.after_free(zspage, handle, freed);
+            // SAFETY: It is.
+            unsafe { self.after_free(handle, freed) };
         }
     }
 
@@ -268,22 +269,24 @@ impl Pool {
             (zspage, slot) = relocation.place(home, slot);
             if zspage != home {
                 zspage.lock().read_lock();
-                home.lock().read_unlock();
             }
         }
         let range = zspage.range(slot);
         if zspage.is_adjacent(range) {
-            self.address(zspage, range)
-        } else {
-            self.map_bounced(zspage, range, handle, mode)
+            return self.address(zspage, range);
         }
+        let address = self.map_bounced(zspage, range, handle, mode);
+        if address.is_null() {
+            unlock_both(zspage, home);
+        }
+        address
     }
 
     /// Ends a mapping by [`Pool::map_special`].
     #[inline(never)]
     fn unmap_special(&self, home: ObjRef<Zspage>, handle: Handle) {
         let (mut zspage, mut slot) = (home, handle.slot());
-        // The mapping has kept the object and the pages in place: the answers are those that
+        // The mapping keeps the object and the pages in place: the answers are those that
         // `map_special` had.
         if let Some(relocation) = home.relocation() {
             (zspage, slot) = relocation.place(home, slot);
@@ -292,16 +295,24 @@ impl Pool {
         if !zspage.is_adjacent(range) {
             self.unmap_bounced(zspage, range, handle);
         }
-        zspage.lock().read_unlock();
+        unlock_both(zspage, home);
     }
 
-    /// Does what there is to do beyond giving back the slot of `handle`, in `zspage`.
+    /// Does what there is to do beyond giving back the slot of `handle`.
+    ///
+    /// # Safety
+    ///
+    /// It is what became of the slot, and nothing was done about it yet.
     #[inline(never)]
-    fn after_free(&self, zspage: ObjRef<Zspage>, handle: Handle, freed: Freed) {
+    unsafe fn after_free(&self, handle: Handle, freed: Freed) {
+        // SAFETY: The descriptor lives: the object is away, the zspage is kept, its pages are to be
+        // released, or there are other objects.
+        let zspage = unsafe { Zspage::of(handle) };
         match freed {
             Freed::InUse => (),
             Freed::Sparser => self.may_have_waste(),
-            Freed::Kept(kept) => self.zspage_kept(kept),
+            Freed::Kept => self.start_ticking(),
+            Freed::KeptToo => self.hurry(),
             Freed::Emptied => {
                 self.release(zspage);
             }
@@ -325,11 +336,15 @@ impl Pool {
             return;
         };
         let (zspage, slot) = relocation.place(home, handle.slot());
-        let freed = self
-            .class(zspage.class())
-            .lock()
-            .put_guest_slot(zspage, slot);
+        let mut partial = self.class(zspage.class()).lock();
+        let freed = partial.put_guest_slot(zspage, slot);
+        if zspage.class() != home.class() {
+            drop(partial);
+            partial = self.class(home.class()).lock();
+        }
         drop(reader);
+        let is_over = partial.put_away_slot(home, handle.slot());
+        drop(partial);
         match freed {
             // A zspage with guests is not kept.
             Freed::Emptied => {
@@ -338,10 +353,6 @@ impl Pool {
             Freed::Sparser => self.may_have_waste(),
             _ => (),
         }
-        let is_over = self
-            .class(home.class())
-            .lock()
-            .put_away_slot(home, handle.slot());
         if is_over {
             self.free_descriptor(home);
         }
@@ -438,16 +449,6 @@ impl Pool {
         released
     }
 
-    /// Has zspages without objects given back: soon, or at once if there are several of a class.
-    #[cold]
-    fn zspage_kept(&self, kept: u32) {
-        if kept > 1 {
-            self.hurry();
-        } else {
-            self.start_ticking();
-        }
-    }
-
     /// Gives back all zspages that are kept without objects, and returns the number of their pages.
     pub(crate) fn release_kept(&self) -> usize {
         let mut released = 0;
@@ -489,7 +490,7 @@ impl Pool {
         // SAFETY: The descriptor came from this cache. No handle is left of it, and no page that
         // leads to it.
         unsafe {
-            self.free_relocation(zspage);
+            self.free_relocation(zspage.relocation());
             self.descriptors.free(zspage.as_ptr());
         }
     }
@@ -510,7 +511,6 @@ impl Pool {
             self.bounce.lock().add(buffer, handle, mode);
             Some(buffer)
         }) else {
-            zspage.lock().read_unlock();
             report::warn(c_str!("no bounce buffer for a mapping"), handle.into_raw());
             return ptr::null_mut();
         };
@@ -566,6 +566,15 @@ impl Pool {
                 len: range.len - in_first,
             },
         ]
+    }
+}
+
+/// Releases the locks that a mapping holds as a reader: that of the zspage that the object is in, and
+/// that of its home.
+fn unlock_both(zspage: ObjRef<Zspage>, home: ObjRef<Zspage>) {
+    zspage.lock().read_unlock();
+    if zspage != home {
+        home.lock().read_unlock();
     }
 }
 

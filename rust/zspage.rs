@@ -12,7 +12,7 @@ use crate::{
         slots::SlotSet,
     },
     lock::{WriteGuard, ZspageLock},
-    relocation::Relocation,
+    relocation::{Occupant, Relocation},
     sys::{
         atomic::{AtomicU8, Ordering},
         list::{Linked, Links, ObjRef},
@@ -42,7 +42,7 @@ pub(crate) const DESCRIPTOR_ALIGN: usize = MAX_SLOTS;
 /// |---|---|
 /// | `class`, `region` | nothing: they never change |
 /// | `used`, the free slots, `links` | the class lock; without objects, `links` the emptied zspages' lock |
-/// | the tag's `RELOCATED`, and which `slots` it is | set once, under the class lock and `lock` as a writer: read under either |
+/// | the tag's `RELOCATED`, and which `slots` it is | the class lock and `lock`: written under both, as a writer, and read under either |
 /// | the tag's `SCATTERED`, page frame numbers | `lock`: read by readers, written by writers |
 ///
 /// A descriptor lives as long as one of its slots is in use: whoever has a handle may use it, and a
@@ -254,35 +254,65 @@ impl Zspage {
         Some(unsafe { self.slots.get().relocation })
     }
 
-    /// Has the zspage keep account of moved objects from now on, with a `relocation` for its number
-    /// of slots. `_locked` shows that the class lock is held, and `_writer` that `lock` is.
+    /// How many entries a [`Relocation`] must have room for if the objects of the slots `more` are
+    /// to be moved; [`None`] if the zspage has one that will do. `_locked` shows that the class lock
+    /// is held.
+    pub(crate) fn entries_missing(&self, _locked: &Partial, more: SlotSet) -> Option<usize> {
+        match self.relocation() {
+            None => Some(more.len()),
+            Some(relocation) if relocation.covers(more) => None,
+            Some(relocation) => Some(relocation.to_be_covered(more).len()),
+        }
+    }
+
+    /// Has the zspage keep account in `relocation`, which has room for as many entries as
+    /// [`Self::entries_missing`] has told for `more`. Returns what has kept account so far, which
+    /// nobody uses any more. `locked` shows that the class lock is held, and `_writer` that `lock` is.
     pub(crate) fn set_relocation(
         &self,
         locked: &mut Partial,
         _writer: &WriteGuard<'_>,
         relocation: ObjRef<Relocation>,
-    ) {
-        relocation.free.set(self.free_slots(locked));
+        more: SlotSet,
+    ) -> Option<ObjRef<Relocation>> {
+        let before = self.relocation();
+        let covered = before.map_or(more, |before| before.to_be_covered(more));
+        relocation.init(self.occupied_slots(locked), covered, before);
         self.slots.set(Slots { relocation });
         self.set_flag(Tag::RELOCATED, true);
+        before
+    }
+
+    #[inline]
+    fn all_slots(&self) -> SlotSet {
+        SlotSet::all(self.geometry().slots as usize)
     }
 
     /// The slots that can be allocated. `_locked` shows that the class lock is held.
     #[inline]
     pub(crate) fn free_slots(&self, _locked: &Partial) -> SlotSet {
         match self.relocation() {
-            Some(relocation) => relocation.free.get(),
+            Some(relocation) => relocation.free(self.all_slots()),
             // SAFETY: The zspage is not relocated, so that is what it is.
             None => unsafe { self.slots.get().free },
         }
     }
 
+    /// The slots in which an object lies. `locked` shows that the class lock is held.
     #[inline]
-    fn set_free_slots(&self, _locked: &mut Partial, free: SlotSet) {
+    fn occupied_slots(&self, locked: &Partial) -> SlotSet {
         match self.relocation() {
-            Some(relocation) => relocation.free.set(free),
-            None => self.slots.set(Slots { free }),
+            Some(relocation) => relocation.occupied(),
+            None => self.all_slots().difference(self.free_slots(locked)),
         }
+    }
+
+    /// The slots with objects whose handles name them. `locked` shows that the class lock is held.
+    pub(crate) fn own_objects(&self, locked: &Partial) -> SlotSet {
+        let guests = self
+            .relocation()
+            .map_or(SlotSet::EMPTY, |relocation| relocation.guests());
+        self.occupied_slots(locked).difference(guests)
     }
 
     /// The number of slots that cannot be allocated. `_locked` shows that the class lock is held.
@@ -291,34 +321,32 @@ impl Zspage {
         self.used.get() as usize
     }
 
-    /// The number of objects that are in the zspage. `_locked` shows that the class lock is held.
-    #[inline]
+    /// The number of objects that are in the zspage. `locked` shows that the class lock is held.
     pub(crate) fn objects(&self, locked: &Partial) -> usize {
-        let away = match self.relocation() {
-            Some(relocation) => relocation.away.get().len(),
-            None => 0,
-        };
-        self.used(locked) - away
+        self.occupied_slots(locked).len()
     }
 
     /// The lowest slot in which an object is. `locked` shows that the class lock is held.
     pub(crate) fn first_object(&self, locked: &Partial) -> Option<usize> {
-        let mut vacant = self.free_slots(locked);
-        if let Some(relocation) = self.relocation() {
-            vacant = vacant.union(relocation.away.get());
+        self.occupied_slots(locked).take_first()
+    }
+
+    /// Whether no object is in the zspage. `locked` shows that the class lock is held.
+    #[inline]
+    fn is_empty(&self, locked: &Partial) -> bool {
+        match self.relocation() {
+            Some(relocation) => relocation.occupied() == SlotSet::EMPTY,
+            None => self.used(locked) == 0,
         }
-        let slot = vacant.first_absent();
-        (slot < self.geometry().slots as usize).then_some(slot)
     }
 
     /// How full the zspage is. `locked` shows that the class lock is held.
     #[inline]
     pub(crate) fn fullness(&self, locked: &Partial) -> Fullness {
-        let slots = self.geometry().slots as usize;
-        if self.objects(locked) == 0 {
+        if self.is_empty(locked) {
             Fullness::Empty
         } else {
-            Fullness::of(self.used(locked), slots)
+            Fullness::of(self.used(locked), self.geometry().slots as usize)
         }
     }
 
@@ -334,7 +362,10 @@ impl Zspage {
     pub(crate) fn take_slot(&self, locked: &mut Partial) -> Option<(usize, Step)> {
         let mut free = self.free_slots(locked);
         let slot = free.take_first()?;
-        self.set_free_slots(locked, free);
+        match self.relocation() {
+            Some(relocation) => relocation.occupy(slot),
+            None => self.slots.set(Slots { free }),
+        }
         let before = self.used.get();
         self.used.set(before.wrapping_add(1));
         Some((slot, self.step(before)))
@@ -343,9 +374,9 @@ impl Zspage {
     /// Gives back the slot that a handle of the pool with tag `tag` names, and tells what became of the
     /// fullness. `locked` shows that the class lock is held.
     #[inline]
-    pub(crate) fn put_slot(&self, locked: &mut Partial, tag: Tag, slot: usize) -> Put {
-        if !self.is_plain(tag) {
-            return self.put_special_slot(locked, tag, slot);
+    pub(crate) fn put_slot(&self, locked: &mut Partial, tag: &Tag, slot: usize) -> Put {
+        if !self.is_plain(*tag) {
+            return self.put_special_slot(locked, *tag, slot);
         }
         // SAFETY: The zspage is not relocated, so that is what it is.
         let mut free = unsafe { self.slots.get().free };
@@ -364,36 +395,21 @@ impl Zspage {
         if !self.tag().is_same_pool(tag) {
             return Put::OtherPool;
         }
-        let (away, guests) = match self.relocation() {
-            Some(relocation) => (relocation.away.get(), relocation.guests.get()),
-            None => (SlotSet::EMPTY, SlotSet::EMPTY),
+        let Some(relocation) = self.relocation() else {
+            // Scattered pages make no difference here.
+            return self.put_slot(locked, &self.tag(), slot);
         };
-        if away.contains(slot) {
-            return Put::Away;
+        match relocation.occupant(slot) {
+            Occupant::Own => relocation.vacate(slot),
+            Occupant::Away => return Put::Away,
+            Occupant::Guest | Occupant::None => return Put::NotAllocated,
         }
-        if slot >= self.geometry().slots as usize
-            || guests.contains(slot)
-            || !self.put_any_slot(locked, slot)
-        {
-            return Put::NotAllocated;
-        }
-        let after = self.used.get();
-        Put::Done(match after as usize == away.len() {
-            // That was the last object in it.
+        let after = self.used.get().wrapping_sub(1);
+        self.used.set(after);
+        Put::Done(match self.is_empty(locked) {
             true => Step::Other,
             false => self.step(after),
         })
-    }
-
-    /// Gives a slot back; false if it was free.
-    fn put_any_slot(&self, locked: &mut Partial, slot: usize) -> bool {
-        let mut free = self.free_slots(locked);
-        if !free.insert(slot) {
-            return false;
-        }
-        self.set_free_slots(locked, free);
-        self.used.set(self.used.get() - 1);
-        true
     }
 
     /// What lies between `used` used slots and one more.
@@ -410,52 +426,40 @@ impl Zspage {
     }
 
     /// Takes a free slot for the object of `handle`, whose home is another zspage. The zspage is
-    /// relocated. `locked` shows that the class lock is held.
+    /// relocated, with an entry for the slot. `locked` shows that the class lock is held.
     pub(crate) fn take_guest_slot(&self, locked: &mut Partial, handle: Handle) -> Option<usize> {
         let (slot, _) = self.take_slot(locked)?;
-        let relocation = self.relocation()?;
-        let mut guests = relocation.guests.get();
-        guests.insert(slot);
-        relocation.guests.set(guests);
-        relocation.set_entry(slot, Some(handle));
+        self.relocation()?.add_guest(slot, handle);
         Some(slot)
     }
 
     /// Gives back the slot of a guest that has been freed or moved, or of an object that was away when
-    /// it was freed. `locked` shows that the class lock is held.
-    pub(crate) fn put_moved_slot(&self, locked: &mut Partial, slot: usize) {
+    /// it was freed. `_locked` shows that the class lock is held.
+    pub(crate) fn put_moved_slot(&self, _locked: &mut Partial, slot: usize) {
         if let Some(relocation) = self.relocation() {
-            for set in [&relocation.guests, &relocation.away] {
-                let mut slots = set.get();
-                slots.remove(slot);
-                set.set(slots);
-            }
-            relocation.set_entry(slot, None);
-            self.put_any_slot(locked, slot);
+            relocation.end(slot);
+            self.used.set(self.used.get() - 1);
         }
     }
 
-    /// Remembers that the object of slot `slot` is now at `place`. The zspage is relocated.
-    /// `_locked` shows that the class lock is held, and `writer` that `lock` is.
+    /// Remembers that the object of slot `slot` is now at `place`. The zspage is relocated, with an
+    /// entry for the slot. `_locked` shows that the class lock is held, and `_writer` that `lock` is.
     pub(crate) fn send_away(
         &self,
         _locked: &mut Partial,
-        writer: &WriteGuard<'_>,
+        _writer: &WriteGuard<'_>,
         slot: usize,
         place: Handle,
     ) {
         if let Some(relocation) = self.relocation() {
-            let mut away = relocation.away.get();
-            away.insert(slot);
-            relocation.away.set(away);
-            self.redirect(writer, slot, place);
+            relocation.send_away(slot, place);
         }
     }
 
     /// Remembers that the object of slot `slot`, which is away, is now at `place`.
     pub(crate) fn redirect(&self, _writer: &WriteGuard<'_>, slot: usize, place: Handle) {
         if let Some(relocation) = self.relocation() {
-            relocation.set_entry(slot, Some(place));
+            relocation.redirect(slot, place);
         }
     }
 
@@ -467,9 +471,10 @@ impl Zspage {
         let free = self.free_slots(locked);
         assert_eq!(free.len() + self.used(locked), slots);
         if let Some(relocation) = self.relocation() {
-            let (away, guests) = (relocation.away.get(), relocation.guests.get());
+            let (away, guests) = (relocation.away(), relocation.guests());
             let all = free.union(away).union(guests);
             assert_eq!(all.len(), free.len() + away.len() + guests.len());
+            assert!(relocation.covers(away.union(guests)));
             for slot in 0..slots {
                 let moved = away.contains(slot) || guests.contains(slot);
                 assert_eq!(relocation.entry(slot).is_some(), moved);
@@ -548,7 +553,7 @@ impl ObjRef<Zspage> {
         let Some(relocation) = self.relocation() else {
             return;
         };
-        let mut guests = relocation.guests.get();
+        let mut guests = relocation.guests();
         while let Some(slot) = guests.take_first() {
             let place = relocation.entry(slot).and_then(|handle| {
                 // SAFETY: A guest's home lives.

@@ -67,10 +67,33 @@ impl SlotSet {
         }
     }
 
+    /// The slots that are in this set and in `other`.
+    #[inline]
+    pub(crate) fn intersection(self, other: Self) -> Self {
+        Self {
+            bits: self.bits & other.bits,
+        }
+    }
+
+    /// The slots that are in this set and not in `other`.
+    #[inline]
+    pub(crate) fn difference(self, other: Self) -> Self {
+        Self {
+            bits: self.bits & !other.bits,
+        }
+    }
+
     /// The lowest slot that is not in.
     #[inline]
     pub(crate) fn first_absent(self) -> usize {
         self.bits.trailing_ones() as usize
+    }
+
+    /// The number of slots in the set that are below `slot`.
+    #[inline]
+    pub(crate) fn rank(self, slot: usize) -> usize {
+        let below = (1u64 << (slot % MAX_SLOTS)) - 1;
+        (self.bits & below).count_ones() as usize
     }
 
     /// The number of slots.
