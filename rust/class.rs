@@ -96,12 +96,6 @@ impl Class {
         self.lock().insert(zspage);
     }
 
-    /// Gives a slot back, to the pool with tag `tag`.
-    #[inline]
-    pub(crate) fn put_slot(&self, tag: &Tag, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
-        self.lock().put_slot(tag, zspage, slot)
-    }
-
     /// Free slots of all zspages with objects.
     pub(crate) fn free_slots(&self) -> usize {
         self.lock().free_slots as usize
@@ -184,8 +178,9 @@ impl Partial {
         self.regroup(zspage, Fullness::Full);
     }
 
+    /// Gives a slot back, to the pool with tag `tag`.
     #[inline]
-    fn put_slot(&mut self, tag: &Tag, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
+    pub(crate) fn put_slot(&mut self, tag: &Tag, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
         match zspage.put_slot(self, tag, slot) {
             Put::Done(Step::None) => {
                 self.free_slots = self.free_slots.wrapping_add(1);

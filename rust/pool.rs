@@ -73,9 +73,12 @@ pub(crate) struct Pool {
     compact_file: WriteOnlyFile<Pool>,
 }
 
-/// A class with fewer zspages makes use of the free slots of the next class before it gets another
+/// A class with fewer zspages makes use of the free slots of the next classes before it gets another
 /// zspage: the room that this one would have unused is more than what too large slots waste.
-pub(crate) const FEW_ZSPAGES: usize = 5;
+pub(crate) const FEW_ZSPAGES: usize = 3;
+
+/// How many of the next classes.
+pub(crate) const NEXT_CLASSES: usize = 2;
 
 /// The interval at which waste is looked for in a pool that is in use, in milliseconds.
 const TICK: u32 = 20;
@@ -164,10 +167,11 @@ impl Backend for Pool {
     unsafe fn free(&self, handle: Handle) {
         // SAFETY: The caller promises that the handle is valid.
         let zspage = unsafe { Zspage::of(handle) };
-        let freed = match self.classes.get(zspage.class() as usize) {
-            Some(class) => class.put_slot(&self.tag, zspage, handle.slot()),
-            None => Freed::OtherPool,
-        };
+        // SAFETY: A zspage's class is one of those that there are.
+        let class = unsafe { self.classes.get_unchecked(zspage.class() as usize) };
+        let mut partial = class.lock();
+        let freed = partial.put_slot(&self.tag, zspage, handle.slot());
+        drop(partial);
         if freed != Freed::InUse {
             // SAFETY: It is.
             unsafe { self.after_free(handle, freed) };
@@ -251,8 +255,9 @@ impl Pool {
     #[cold]
     fn malloc_elsewhere(&self, index: u8, gfp: Gfp) -> Result<Handle, Error> {
         let class = self.class(index);
-        if class.zspages() < FEW_ZSPAGES && (index as usize) < CLASSES - 1 {
-            if let Some((zspage, slot)) = self.class(index + 1).take_slot() {
+        if class.zspages() < FEW_ZSPAGES {
+            let next = self.classes.iter().skip(index as usize + 1);
+            if let Some((zspage, slot)) = next.take(NEXT_CLASSES).find_map(Class::take_slot) {
                 return Ok(zspage.handle(slot));
             }
         }

@@ -109,7 +109,8 @@ impl Tag {
 /// What is known of a zspage's slots.
 #[derive(Clone, Copy)]
 union Slots {
-    /// The free ones, unless the zspage is `relocated`.
+    /// Unless the zspage is relocated: the free ones. Those that it does not have are among them, so
+    /// that freeing one is noticed. Nobody takes them, for what has no free slot is on no list.
     free: SlotSet,
     /// What else there is to know, if it is.
     relocation: ObjRef<Relocation>,
@@ -146,7 +147,7 @@ impl Zspage {
         for (page, &pfn) in pages.iter_mut().zip(pfns) {
             *page = region.pack(pfn)?;
         }
-        let mut free = SlotSet::all(CLASS_TABLE.class(class).slots as usize);
+        let mut free = SlotSet::FULL;
         free.take_first();
         let zspage = memory.cast::<Self>();
         // SAFETY: The memory is the caller's, large enough and aligned for a descriptor. From here
@@ -225,7 +226,7 @@ impl Zspage {
         self.region.unpack(self.pages[index].get())
     }
 
-    /// The index of the zspage's class.
+    /// The index of the zspage's class, below [`CLASSES`].
     #[inline]
     pub(crate) fn class(&self) -> u8 {
         self.class
@@ -294,7 +295,7 @@ impl Zspage {
         match self.relocation() {
             Some(relocation) => relocation.free(self.all_slots()),
             // SAFETY: The zspage is not relocated, so that is what it is.
-            None => unsafe { self.slots.get().free },
+            None => unsafe { self.slots.get().free }.intersection(self.all_slots()),
         }
     }
 
@@ -360,12 +361,17 @@ impl Zspage {
     /// held.
     #[inline]
     pub(crate) fn take_slot(&self, locked: &mut Partial) -> Option<(usize, Step)> {
-        let mut free = self.free_slots(locked);
-        let slot = free.take_first()?;
-        match self.relocation() {
-            Some(relocation) => relocation.occupy(slot),
-            None => self.slots.set(Slots { free }),
-        }
+        let slot = if let Some(relocation) = self.relocation() {
+            let slot = self.free_slots(locked).take_first()?;
+            relocation.occupy(slot);
+            slot
+        } else {
+            // SAFETY: The zspage is not relocated, so that is what it is.
+            let mut free = unsafe { self.slots.get().free };
+            let slot = free.take_first()?;
+            self.slots.set(Slots { free });
+            slot
+        };
         let before = self.used.get();
         self.used.set(before.wrapping_add(1));
         Some((slot, self.step(before)))
@@ -380,7 +386,7 @@ impl Zspage {
         }
         // SAFETY: The zspage is not relocated, so that is what it is.
         let mut free = unsafe { self.slots.get().free };
-        if !free.insert(slot) || slot >= self.geometry().slots as usize {
+        if !free.insert(slot) {
             return Put::NotAllocated;
         }
         self.slots.set(Slots { free });

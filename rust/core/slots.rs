@@ -17,6 +17,9 @@ impl SlotSet {
     /// The set of no slot.
     pub(crate) const EMPTY: Self = Self { bits: 0 };
 
+    /// The set of all slots that a zspage can have.
+    pub(crate) const FULL: Self = Self { bits: u64::MAX };
+
     /// The set of the first `slots` slots, 1 to [`MAX_SLOTS`].
     #[inline]
     pub(crate) fn all(slots: usize) -> Self {
@@ -81,12 +84,6 @@ impl SlotSet {
         Self {
             bits: self.bits & !other.bits,
         }
-    }
-
-    /// The lowest slot that is not in.
-    #[inline]
-    pub(crate) fn first_absent(self) -> usize {
-        self.bits.trailing_ones() as usize
     }
 
     /// The number of slots in the set that are below `slot`.

@@ -10,7 +10,7 @@ use crate::{
     compaction::{Compacted, Limit, Scope},
     core::{handle::Handle, size_class::SizeClass},
     error::Error,
-    pool::{Pool, FEW_ZSPAGES},
+    pool::{Pool, FEW_ZSPAGES, NEXT_CLASSES},
     sys::{
         gfp::Gfp,
         init::PinInit,
@@ -291,36 +291,39 @@ fn without_memory_nothing_is_left_behind() {
     }
 }
 
-/// Catches a zspage that is made although the next class has room, while the class has few; and
-/// objects that go on being put into slots that are too large when it has many.
+/// Catches a zspage that is made although one of the next classes has room, while the class has few;
+/// and objects that go on being put into slots that are too large when it has many.
 #[test]
 fn a_small_class_uses_the_room_of_the_next() {
-    let machine = Machine::new(Memory::Plenty);
-    let mut tester = Tester::new();
-    for class in (0..CLASSES as u8 - 1).step_by(10) {
-        let (own, next) = (CLASS_TABLE.class(class), CLASS_TABLE.class(class + 1));
-        tester.store(contents(largest_size(class + 1), 1)).unwrap();
-        for _ in 1..next.slots {
-            let handle = tester.store(contents(largest_size(class), 2)).unwrap();
-            assert_eq!(geometry(handle), next);
+    for distance in 1..=NEXT_CLASSES as u8 {
+        for class in 0..CLASSES as u8 - distance {
+            let machine = Machine::new(Memory::Plenty);
+            let mut tester = Tester::new();
+            let (own, larger) = (class, class + distance);
+            let mut store = |class| {
+                let handle = tester.store(contents(largest_size(class), class)).unwrap();
+                (geometry(handle), handle.descriptor())
+            };
+            let geometry_of = |class| CLASS_TABLE.class(class);
+            store(larger);
+            for _ in 1..geometry_of(larger).slots {
+                assert_eq!(store(own).0, geometry_of(larger));
+            }
+            let mut zspages = BTreeSet::new();
+            while zspages.len() < FEW_ZSPAGES {
+                let (geometry, zspage) = store(own);
+                assert_eq!(geometry, geometry_of(own));
+                zspages.insert(zspage);
+            }
+            store(larger);
+            for _ in 0..2 * geometry_of(own).slots {
+                assert_eq!(store(own).0, geometry_of(own));
+            }
+            tester.validate(&machine);
+            while let Some(handle) = tester.nth(0) {
+                tester.free(handle);
+            }
         }
-        let handle = tester.store(contents(largest_size(class), 3)).unwrap();
-        assert_eq!(geometry(handle), own);
-        let mut zspages = BTreeSet::from([handle.descriptor()]);
-        while zspages.len() < FEW_ZSPAGES {
-            let handle = tester.store(contents(largest_size(class), 4)).unwrap();
-            assert_eq!(geometry(handle), own);
-            zspages.insert(handle.descriptor());
-        }
-        tester.store(contents(largest_size(class + 1), 5)).unwrap();
-        for _ in 0..2 * own.slots {
-            let handle = tester.store(contents(largest_size(class), 6)).unwrap();
-            assert_eq!(geometry(handle), own);
-        }
-    }
-    tester.validate(&machine);
-    while let Some(handle) = tester.nth(0) {
-        tester.free(handle);
     }
 }
 

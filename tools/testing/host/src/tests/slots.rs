@@ -39,4 +39,26 @@ proptest! {
             prop_assert_eq!(map.len(), free.len());
         }
     }
+
+    /// Catches a slot on the wrong side of a combination of two sets, or in the wrong place.
+    #[test]
+    fn sets_combine(
+        one in prop::collection::btree_set(0..MAX_SLOTS, 0..=MAX_SLOTS),
+        other in prop::collection::btree_set(0..MAX_SLOTS, 0..=MAX_SLOTS),
+    ) {
+        let [a, b] = [&one, &other].map(|slots| {
+            let mut set = SlotSet::EMPTY;
+            for slot in slots {
+                set.insert(*slot);
+            }
+            set
+        });
+        for slot in 0..MAX_SLOTS {
+            let (in_one, in_other) = (one.contains(&slot), other.contains(&slot));
+            prop_assert_eq!(a.union(b).contains(slot), in_one || in_other);
+            prop_assert_eq!(a.intersection(b).contains(slot), in_one && in_other);
+            prop_assert_eq!(a.difference(b).contains(slot), in_one && !in_other);
+            prop_assert_eq!(a.rank(slot), one.range(..slot).count());
+        }
+    }
 }
