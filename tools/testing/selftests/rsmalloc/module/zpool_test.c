@@ -524,7 +524,8 @@ static int test_failed_stores(struct zpool *pool)
 	give_memory_back(&held);
 	if (error != -ENOMEM)
 		return fail("with little memory left, a store gives %d", error);
-	if (after + rounds < before)
+	/* KASAN keeps what was freed for a while, so there are always fewer. */
+	if (!IS_ENABLED(CONFIG_KASAN_GENERIC) && after + rounds < before)
 		return fail("%u stores that failed lost %zu pages", rounds, before - after);
 	return 0;
 }
