@@ -51,10 +51,8 @@ pub(crate) enum Freed {
     InUse,
     /// There are, and so few that the zspage went to a sparser group.
     Sparser,
-    /// That was the last object. The zspage is kept, the only one of its class.
+    /// That was the last object. The zspage is kept.
     Kept,
-    /// That was the last object. The zspage is kept, and there are others of its class.
-    KeptToo,
     /// That was the last object that is not away: the zspage is off all lists, and its pages are the
     /// caller's.
     Emptied,
@@ -255,10 +253,7 @@ impl Partial {
         }
         self.empty.push_front(zspage);
         self.empty_zspages += 1;
-        match self.empty_zspages {
-            1 => Freed::Kept,
-            _ => Freed::KeptToo,
-        }
+        Freed::Kept
     }
 
     /// Moves a zspage that was listed under `before` to where it belongs now.

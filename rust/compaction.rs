@@ -40,6 +40,10 @@ const OBJECTS_PER_TICK: usize = 2048;
 /// at once need new zspages for the classes that have lost their last one.
 const QUIET_TICKS: u32 = 25;
 
+/// Pages fewer than one tick before with which a pool is taken to be on its way to be emptied, as when
+/// a process exits. It is left alone meanwhile: what would be moved is about to be freed.
+pub(crate) const EMPTYING_PAGES: u64 = 64;
+
 /// What a pool keeps for compaction.
 pub(crate) struct Compactor {
     /// Somebody is compacting.
@@ -48,12 +52,12 @@ pub(crate) struct Compactor {
     bookkeeping: AtomicU64,
     /// A tick of the background work is to come.
     tick_is_due: AtomicBool,
-    /// It is to come at once.
-    hurries: AtomicBool,
     /// A zspage was made since the last tick.
     grew: AtomicBool,
     /// Ticks since the last one before which the pool grew.
     quiet_ticks: AtomicU32,
+    /// Pages of the pool after the last tick.
+    pages: AtomicU64,
 }
 
 impl Compactor {
@@ -62,9 +66,9 @@ impl Compactor {
             running: AtomicBool::new(false),
             bookkeeping: AtomicU64::new(0),
             tick_is_due: AtomicBool::new(false),
-            hurries: AtomicBool::new(false),
             grew: AtomicBool::new(false),
             quiet_ticks: AtomicU32::new(0),
+            pages: AtomicU64::new(0),
         }
     }
 }
@@ -395,18 +399,9 @@ impl Pool {
 
     /// Has the background work done after the interval of a tick.
     #[cold]
-    pub(crate) fn start_ticking(&self) {
+    fn start_ticking(&self) {
         self.compactor.tick_is_due.store(true, Ordering::Relaxed);
         self.schedule_tick();
-    }
-
-    /// Has the background work done now, unless that is to happen already.
-    pub(crate) fn hurry(&self) {
-        if !self.compactor.hurries.load(Ordering::Relaxed) {
-            self.compactor.hurries.store(true, Ordering::Relaxed);
-            self.compactor.tick_is_due.store(true, Ordering::Relaxed);
-            self.schedule_now();
-        }
     }
 
     /// Compacts, and returns whether it may be worth going on.
@@ -424,7 +419,6 @@ impl Pool {
     /// ticks.
     pub(crate) fn tick(&self) {
         let compactor = &self.compactor;
-        compactor.hurries.store(false, Ordering::Relaxed);
         if !compactor.tick_is_due.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -440,7 +434,10 @@ impl Pool {
         };
         let (gain, share) = (self.gain(), wasted_share() as u64);
         let is_much = |pages| share > 0 && pages as u64 * 100 > share * self.pages();
-        let goes_on = if is_much(gain.within) {
+        let is_emptying = self.pages() + EMPTYING_PAGES <= compactor.pages.load(Ordering::Relaxed);
+        let goes_on = if is_emptying {
+            true
+        } else if is_much(gain.within) {
             self.compact_further(Scope::Class, limit)
         } else if !is_much(gain.within + gain.across) {
             false
@@ -449,6 +446,7 @@ impl Pool {
         } else {
             self.compact_further(Scope::LargerClasses, limit)
         };
+        compactor.pages.store(self.pages(), Ordering::Relaxed);
         if goes_on {
             self.start_ticking();
         }

@@ -37,6 +37,7 @@ use crate::{
         memory::{copy, SlabCache},
         movable,
         page::{self, DirectMap, PAGE_SIZE},
+        preempt::reschedule,
         report,
         shrinker::{Shrink, Shrinker},
         spinlock::{lock_class, SpinLock},
@@ -240,11 +241,6 @@ impl Pool {
         self.work.schedule_after(TICK);
     }
 
-    /// Has the pool's work done now.
-    pub(crate) fn schedule_now(&self) {
-        self.work.schedule();
-    }
-
     /// Pages of the zspages that are kept without objects.
     fn kept_pages(&self) -> usize {
         self.classes
@@ -318,9 +314,7 @@ impl Pool {
         let zspage = unsafe { Zspage::of(handle) };
         match freed {
             Freed::InUse => (),
-            Freed::Sparser => self.may_have_waste(),
-            Freed::Kept => self.start_ticking(),
-            Freed::KeptToo => self.hurry(),
+            Freed::Sparser | Freed::Kept => self.may_have_waste(),
             Freed::Emptied => {
                 self.release(zspage);
             }
@@ -463,6 +457,7 @@ impl Pool {
         for class in &self.classes {
             while let Some(zspage) = class.take_empty() {
                 released += self.release(zspage);
+                reschedule();
             }
         }
         released

@@ -93,7 +93,7 @@ struct cost {
 	u32 *bins;
 };
 
-enum { STORE, LOAD, FREE, RESTORE, MALLOC, MAP, COSTS };
+enum { STORE, LOAD, FREE, RESTORE, CLEAR, MALLOC, MAP, COSTS };
 
 static const char * const cost_names[COSTS] = {
 	/* malloc, map and unmap of a pool that fills. */
@@ -103,6 +103,8 @@ static const char * const cost_names[COSTS] = {
 	/* While objects are replaced by others of random sizes. */
 	[FREE] = "free",
 	[RESTORE] = "restore",
+	/* While all objects are freed in the order in which they were stored. */
+	[CLEAR] = "clear",
 	/* Parts of the above. */
 	[MALLOC] = "malloc",
 	[MAP] = "map",
@@ -422,13 +424,13 @@ static u64 count_refused(const struct bench *bench)
 	return refused;
 }
 
-static void drop_all(const struct bench *bench)
+static void drop_all(const struct bench *bench, struct cost *cost)
 {
 	u32 i;
 
 	for (i = 0; i < bench->count; i++) {
 		if (bench->objects[i].stored)
-			drop(bench, &bench->objects[i], NULL);
+			drop(bench, &bench->objects[i], cost);
 		cond_resched();
 	}
 }
@@ -478,6 +480,15 @@ static int measure_cost(struct worker *worker)
 	call_shrinkers();
 	report("shrink.us=%llu\n", div_u64(ktime_get_ns() - start, NSEC_PER_USEC));
 	report_density(bench, "shrunk");
+
+	drop_all(bench, NULL);
+	error = fill(worker, NULL);
+	if (error)
+		return error;
+	msleep(SETTLE_MS);
+	watch_others(&others);
+	drop_all(bench, &costs[CLEAR]);
+	report_others(&others, "clear", bench->count);
 	return 0;
 }
 
@@ -637,7 +648,7 @@ static int run_on_pool(struct bench *bench, int threads)
 
 	error = threads ? run_threads(bench, threads) : run_cost(bench);
 
-	drop_all(bench);
+	drop_all(bench, NULL);
 	/* Pages may be given back by a work item. */
 	for (i = 0; i < 100 && CALL(zpool_get_total_pages)(bench->pool); i++)
 		msleep(SETTLE_MS);

@@ -5,7 +5,7 @@
 use super::pool::{contents, geometry, Tester, MEMORIES};
 use crate::{
     backend::Backend,
-    compaction::Scope,
+    compaction::{Scope, EMPTYING_PAGES},
     core::{
         compaction::{can_be_emptied, gain},
         handle::Handle,
@@ -316,6 +316,38 @@ fn the_pool_compacts_itself() {
         machine.tick_to_the_end();
         assert_eq!(tester.pool.pages(), 0);
     }
+}
+
+/// Catches objects that are moved while a process exits, which costs it time for nothing; and a pool
+/// that is left alone for good after that.
+#[test]
+fn a_pool_that_is_being_emptied_is_left_alone() {
+    let machine = Machine::new(Memory::Plenty);
+    machine.set_wasted_share(1);
+    let mut tester = Tester::new();
+    let mut random = Random(9);
+    fill_and_free_half(&mut tester, &mut random, 1500, PAGE_SIZE);
+    let exiting: Vec<_> = (0..=EMPTYING_PAGES as usize)
+        .flat_map(|_| (0..class_of(PAGE_SIZE).slots).map(|_| PAGE_SIZE))
+        .map(|size| tester.store(contents(size, 1)).unwrap())
+        .collect();
+    tester.compacted = true;
+    machine.tick_to_the_end();
+    assert_eq!(tester.pool.gain().within, 0);
+    free_half(&mut tester, &mut random);
+    for handle in exiting {
+        if tester.objects.contains_key(&handle.into_raw()) {
+            tester.free(handle);
+        }
+    }
+    let waste = tester.pool.gain();
+    assert!(waste.within > 0);
+    machine.tick();
+    assert_eq!(tester.pool.gain(), waste);
+    machine.tick_to_the_end();
+    assert!(tester.pool.gain().within < waste.within);
+    check_all(&tester, &machine);
+    free_all(&mut tester);
 }
 
 /// Catches a shrinker that gives back much more than it is asked for, or says that it did.
