@@ -13,8 +13,11 @@
 
 /* As in mm/zsmalloc.c: not every architecture defines the first. */
 #ifndef MAX_POSSIBLE_PHYSMEM_BITS
-#ifdef MAX_PHYSMEM_BITS
+#if defined(MAX_PHYSMEM_BITS)
 #define MAX_POSSIBLE_PHYSMEM_BITS MAX_PHYSMEM_BITS
+#elif defined(CONFIG_UML)
+/* Its memory is a part of the address space of a process, with x86-64 for a host. */
+#define MAX_POSSIBLE_PHYSMEM_BITS 48
 #else
 #define MAX_POSSIBLE_PHYSMEM_BITS BITS_PER_LONG
 #endif

@@ -149,6 +149,34 @@ parallel_commands()
 	commands slabs - 0
 }
 
+# The same module in User Mode Linux: on the host's processor, caches included. The
+# guest prints one command after the other, as guest() has it.
+native()
+(
+	tree=$work/native-tree init=$work/native-init
+	"$here/setup.sh" kernel uml || exit
+	assignments=$("$here/setup.sh" env uml) || exit
+	eval "$assignments"
+	mkdir -p "$tree/bench"
+	rsync -rlpc --exclude=/.git --filter=':- .gitignore' "$top/" "$tree/"
+	rsync -c "$bench"/module/* "$tree/bench"
+	timeout 600 make -C "$tree" "${RSMALLOC_MAKE_ARGS[@]}" &&
+		timeout 600 make -C "$RSMALLOC_KDIR" M="$tree/bench" "${RSMALLOC_MAKE_ARGS[@]}" modules || exit
+	# Its root is the host's, read-only. The last command is reboot() to power off.
+	cat >"$init" <<-EOF
+	#!/bin/bash
+	export PATH=$PATH
+	mount -t proc proc /proc
+	mount -t sysfs sysfs /sys
+	ln -s /proc/self/fd /dev/fd
+	bash ${bench@Q}/guest.sh ${tree@Q}/rsmalloc.ko ${tree@Q}/bench ${*@Q}
+	perl -e 'syscall(169, 0xfee1dead, 672274793, 0x4321fedc, 0)'
+	EOF
+	chmod +x "$init"
+	timeout 300 "$RSMALLOC_KDIR/linux" mem=1G root=/dev/root rootfstype=hostfs rootflags=/ ro \
+		"init=$init" con=null con0=null,fd:1 2>&1 | cat
+)
+
 # The bytes of code and of constants, in the form of the guests' figures.
 code_sizes()
 {
@@ -224,10 +252,21 @@ all)
 	guest exact "${exact[@]}" -- "${commands[@]}"
 	mapfile -t commands < <(parallel_commands)
 	guest parallel "${parallel[@]}" -- "${commands[@]}"
+	results=("$work"/{exact,parallel,sizes})
 	code_sizes >"$work/sizes"
+	mapfile -t commands < <(commands native lzo 60000)
+	echo "the same on this processor, in User Mode Linux ..." >&2
+	native "${commands[@]}" >"$work/native.log" 2>&1 || true
+	# There are processors on which it does not start.
+	if grep -q '^bench: end' "$work/native.log"; then
+		grep '^bench: ' "$work/native.log" >"$work/native"
+		results+=("$work/native")
+	else
+		echo "it does not work here, so these figures are missing; see $work/native.log" >&2
+	fi
 	{
 		print_machine
-		"$bench/report.py" --csv "$output/bench.csv" "$work"/{exact,parallel,sizes}
+		"$bench/report.py" --csv "$output/bench.csv" "${results[@]}"
 	} >"$output/tables.txt"
 	cat "$output/tables.txt"
 	draw_plots

@@ -105,12 +105,17 @@ missing_packages()
 	done
 }
 
-# The flavour's fragment over the plain one: a symbol's last mention counts.
+# The flavour's fragment over the plain one: a symbol's last mention counts. User
+# Mode Linux has next to nothing of what the plain kernel has for its machine.
 merged_fragment()
 {
 	local files=("$top/.config.fragment")
 
-	[[ $1 == plain ]] || files+=("$here/kernels/$1.fragment")
+	case $1 in
+	plain) ;;
+	uml) files=("$here/kernels/uml.fragment") ;;
+	*) files+=("$here/kernels/$1.fragment") ;;
+	esac
 	awk 'match($0, /CONFIG_[A-Za-z0-9_]+(=| is not set)/) {
 		symbol = substr($0, RSTART, RLENGTH)
 		sub(/=| is not set/, "", symbol)
@@ -304,13 +309,16 @@ check_config()
 
 build_kernel()
 {
-	local kmake=(make -C "$ksrc" "O=$kdir" "${tools[@]}")
+	local kmake=(make -C "$ksrc" "O=$kdir" "${tools[@]}") image=bzImage base=$top/.config.fragment
 
+	if [[ $1 == uml ]]; then
+		kmake+=(ARCH=um) image=linux base=$kdir/rsmalloc.fragment
+	fi
 	kernel_recipe "$1" >"$kdir/rsmalloc.recipe"
 	merged_fragment "$1" >"$kdir/rsmalloc.fragment"
 	"${kmake[@]}" rustavailable
-	"${kmake[@]}" "KCONFIG_ALLCONFIG=$top/.config.fragment" allnoconfig
-	if [[ $1 != plain ]]; then
+	"${kmake[@]}" "KCONFIG_ALLCONFIG=$base" allnoconfig
+	if [[ $1 != plain && $1 != uml ]]; then
 		# On top of the plain kernel: in one step with allnoconfig,
 		# EXPERT=y would switch off all that it makes optional.
 		cat "$kdir/rsmalloc.fragment" >>"$kdir/.config"
@@ -318,7 +326,7 @@ build_kernel()
 	fi
 	check_config "$kdir/rsmalloc.fragment" "$kdir/.config"
 	# "modules" once, for Module.symvers.
-	"${kmake[@]}" -j"$(nproc)" bzImage modules
+	"${kmake[@]}" -j"$(nproc)" "$image" modules
 }
 
 # --- Putting it together -----------------------------------------------------
@@ -389,6 +397,9 @@ print_env()
 	}
 	local make_args=("KDIR=$kdir" "${tools[@]}")
 
+	# Without the latter, Rust reaches the kernel's data through a table that this
+	# architecture does not make for a module.
+	[[ $1 != uml ]] || make_args+=(ARCH=um KRUSTFLAGS=-Zdirect-access-external-data=yes)
 	echo "RSMALLOC_KDIR=${kdir@Q}"
 	echo "RSMALLOC_KSRC=${ksrc@Q}"
 	echo "RSMALLOC_VNG=${venv@Q}/bin/vng"

@@ -11,7 +11,12 @@
 #	slabs BACKEND - 0
 #
 # for zswap with that backend: swap_processes, and the sizes of the objects in the
-# backend's slab caches. These need RSMALLOC_SWAP, the name of a swap device.
+# backend's slab caches. These need RSMALLOC_SWAP, the name of a swap device. And
+#
+#	native BACKEND TRACE OBJECTS
+#
+# is "cost" on a real processor: in the first of two runs the host has to find the
+# memory, and the second counts.
 #
 # The output is a line "bench: COMMAND" followed by a line "bench: NAME=VALUE" for
 # each figure; "bench: end" says that nothing is missing. All other lines are
@@ -87,6 +92,10 @@ for command; do
 	# Not into a pipe: another process that starts takes memory and time, too.
 	case ${words[0]} in
 	processes | slabs) figures=$("${words[@]}") || fail "$command: $figures" ;;
+	native)
+		figures=$(module cost "${words[@]:1}") || fail "$command: $figures"
+		figures=$(module cost "${words[@]:1}") || fail "$command: $figures"
+		;;
 	*) figures=$(module "${words[@]}") || fail "$command: $figures" ;;
 	esac
 	[[ -z $figures ]] || echo "bench: ${figures//$'\n'/$'\n'bench: }"

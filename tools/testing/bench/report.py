@@ -105,6 +105,18 @@ COST_ROWS = (
     Row("bytes left when all is freed", "left", ",.0f"),
 )
 
+NATIVE_ROWS = tuple(
+    Row(f"{label}, {part}", f"{figure}.{suffix}", ",.0f")
+    for label, figure in (
+        ("store, cycles", "store"),
+        ("load", "load"),
+        ("free", "free"),
+        ("store after a free", "restore"),
+        ("free of all objects in a row", "clear"),
+    )
+    for part, suffix in (("mean", "mean"), ("half within", "p50"), ("99 % within", "p99"))
+)
+
 THREAD_ROWS = (
     Row("loads per second", "loads_per_second", ",.0f"),
     Row("replaces per second", "replaces_per_second", ",.0f"),
@@ -156,6 +168,10 @@ def print_tables(runs: Runs) -> None:
         if key.mode == "cost":
             heading(f"{key.trace}, {key.objects:,} objects", derived)
             print_rows(COST_ROWS, derived)
+            continue
+        if key.mode == "native":
+            heading(f"{key.trace}, {key.objects:,} objects, native", derived)
+            print_rows(NATIVE_ROWS, derived)
             continue
         if key.mode == "sizes":
             heading("size", derived)
