@@ -53,8 +53,8 @@ pub(crate) enum Freed {
     Sparser,
     /// That was the last object. The zspage is kept.
     Kept,
-    /// That was the last object that is not away: the zspage is off all lists, and its pages are the
-    /// caller's.
+    /// That was the last object that is not away: the zspage is off all lists, and its pages are
+    /// the caller's.
     Emptied,
     /// The object is in another zspage. Nothing was changed.
     Away,
@@ -114,8 +114,8 @@ impl Class {
         self.lock().take_empty()
     }
 
-    /// Checks the partly filled zspages against each other and the pool's tag, and each with `check`
-    /// as well.
+    /// Checks the partly filled zspages against each other and the pool's tag, and each with
+    /// `check` as well.
     pub(crate) fn validate(&self, tag: Tag, check: impl Fn(ObjRef<Zspage>)) {
         self.lock().validate(tag, check);
     }

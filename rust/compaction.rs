@@ -40,8 +40,8 @@ const OBJECTS_PER_TICK: usize = 2048;
 /// at once need new zspages for the classes that have lost their last one.
 const QUIET_TICKS: u32 = 25;
 
-/// Pages fewer than one tick before with which a pool is taken to be on its way to be emptied, as when
-/// a process exits. It is left alone meanwhile: what would be moved is about to be freed.
+/// Pages fewer than one tick before with which a pool is taken to be on its way to be emptied, as
+/// when a process exits. It is left alone meanwhile: what would be moved is about to be freed.
 pub(crate) const EMPTYING_PAGES: u64 = 64;
 
 /// What a pool keeps for compaction.
@@ -412,8 +412,8 @@ impl Pool {
         }
     }
 
-    /// The background work: gives back what is kept without objects, and compacts if too much of the
-    /// pool is wasted.
+    /// The background work: gives back what is kept without objects, and compacts if too much of
+    /// the pool is wasted.
     ///
     /// It has something to do only after objects were stored or freed, so an idle pool has no
     /// ticks.

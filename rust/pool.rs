@@ -5,11 +5,12 @@
 //! # Locks
 //!
 //! `malloc` and `free` take one class lock at a time. `map` takes a zspage's lock as a reader and
-//! keeps it, two of them for an object that compaction has moved; whoever has a mapping may take any
-//! other lock. Page migration tries a zspage's lock as a writer and takes no other. Compaction takes
-//! one or two class locks, of the smaller objects first, and tries the locks of up to three zspages
-//! as a writer. So what waits for a class lock waits for the copy of one object at most, and what
-//! waits for a zspage's lock for the copy of one object or page, during which preemption is off.
+//! keeps it, two of them for an object that compaction has moved; whoever has a mapping may take
+//! any other lock. Page migration tries a zspage's lock as a writer and takes no other. Compaction
+//! takes one or two class locks, of the smaller objects first, and tries the locks of up to three
+//! zspages as a writer. So what waits for a class lock waits for the copy of one object at most,
+//! and what waits for a zspage's lock for the copy of one object or page, during which preemption
+//! is off.
 //!
 //! An object that compaction has moved is freed in two steps, each under the class lock of one of
 //! the two zspages. From the first to the last, its home is locked as a reader, so the object is
@@ -77,8 +78,9 @@ pub(crate) struct Pool {
     compact_file: WriteOnlyFile<Pool>,
 }
 
-/// A class with fewer zspages makes use of the free slots of the next classes before it gets another
-/// zspage: the room that this one would have unused is more than what too large slots waste.
+/// A class with fewer zspages makes use of the free slots of the next classes before it gets
+/// another zspage: the room that this one would have unused is more than what too large slots
+/// waste.
 pub(crate) const FEW_ZSPAGES: usize = 3;
 
 /// How many of the next classes.
@@ -572,8 +574,8 @@ impl Pool {
     }
 }
 
-/// Releases the locks that a mapping holds as a reader: that of the zspage that the object is in, and
-/// that of its home.
+/// Releases the locks that a mapping holds as a reader: that of the zspage that the object is in,
+/// and that of its home.
 fn unlock_both(zspage: ObjRef<Zspage>, home: ObjRef<Zspage>) {
     zspage.lock().read_unlock();
     if zspage != home {

@@ -24,8 +24,8 @@ use crate::{
 };
 use core::{cell::Cell, mem::size_of};
 
-/// What a zspage has in addition once an object was moved out of it or into it. Entries follow it in
-/// memory, for the slots that are `covered`, in their order.
+/// What a zspage has in addition once an object was moved out of it or into it. Entries follow it
+/// in memory, for the slots that are `covered`, in their order.
 ///
 /// | field | covered by |
 /// |---|---|
@@ -40,8 +40,8 @@ use core::{cell::Cell, mem::size_of};
 pub(crate) struct Relocation {
     /// The slots in which an object lies.
     occupied: Cell<SlotSet>,
-    /// The slots in which a guest lies, and those whose own object lies elsewhere: these are not free,
-    /// for the handles are in use.
+    /// The slots in which a guest lies, and those whose own object lies elsewhere: these are not
+    /// free, for the handles are in use.
     moved: Cell<SlotSet>,
     /// The slots that have an entry. Those that are moved are among them.
     covered: Cell<SlotSet>,

@@ -109,8 +109,8 @@ impl Tag {
 /// What is known of a zspage's slots.
 #[derive(Clone, Copy)]
 union Slots {
-    /// Unless the zspage is relocated: the free ones. Those that it does not have are among them, so
-    /// that freeing one is noticed. Nobody takes them, for what has no free slot is on no list.
+    /// Unless the zspage is relocated: the free ones. Those that it does not have are among them,
+    /// so that freeing one is noticed. Nobody takes them, for what has no free slot is on no list.
     free: SlotSet,
     /// What else there is to know, if it is.
     relocation: ObjRef<Relocation>,
@@ -256,8 +256,8 @@ impl Zspage {
     }
 
     /// How many entries a [`Relocation`] must have room for if the objects of the slots `more` are
-    /// to be moved; [`None`] if the zspage has one that will do. `_locked` shows that the class lock
-    /// is held.
+    /// to be moved; [`None`] if the zspage has one that will do. `_locked` shows that the class
+    /// lock is held.
     pub(crate) fn entries_missing(&self, _locked: &Partial, more: SlotSet) -> Option<usize> {
         match self.relocation() {
             None => Some(more.len()),
@@ -268,7 +268,8 @@ impl Zspage {
 
     /// Has the zspage keep account in `relocation`, which has room for as many entries as
     /// [`Self::entries_missing`] has told for `more`. Returns what has kept account so far, which
-    /// nobody uses any more. `locked` shows that the class lock is held, and `_writer` that `lock` is.
+    /// nobody uses any more. `locked` shows that the class lock is held, and `_writer` that `lock`
+    /// is.
     pub(crate) fn set_relocation(
         &self,
         locked: &mut Partial,
@@ -351,14 +352,14 @@ impl Zspage {
         }
     }
 
-    /// How full the zspage was before one of its objects was freed. `locked` shows that the class lock
-    /// is held.
+    /// How full the zspage was before one of its objects was freed. `locked` shows that the class
+    /// lock is held.
     pub(crate) fn fullness_with_one_more(&self, locked: &Partial) -> Fullness {
         Fullness::of(self.used(locked) + 1, self.geometry().slots as usize)
     }
 
-    /// Takes a free slot, and tells what became of the fullness. `locked` shows that the class lock is
-    /// held.
+    /// Takes a free slot, and tells what became of the fullness. `locked` shows that the class lock
+    /// is held.
     #[inline]
     pub(crate) fn take_slot(&self, locked: &mut Partial) -> Option<(usize, Step)> {
         let slot = if let Some(relocation) = self.relocation() {
@@ -377,8 +378,8 @@ impl Zspage {
         Some((slot, self.step(before)))
     }
 
-    /// Gives back the slot that a handle of the pool with tag `tag` names, and tells what became of the
-    /// fullness. `locked` shows that the class lock is held.
+    /// Gives back the slot that a handle of the pool with tag `tag` names, and tells what became of
+    /// the fullness. `locked` shows that the class lock is held.
     #[inline]
     pub(crate) fn put_slot(&self, locked: &mut Partial, tag: &Tag, slot: usize) -> Put {
         if !self.is_plain(*tag) {
@@ -439,8 +440,8 @@ impl Zspage {
         Some(slot)
     }
 
-    /// Gives back the slot of a guest that has been freed or moved, or of an object that was away when
-    /// it was freed. `_locked` shows that the class lock is held.
+    /// Gives back the slot of a guest that has been freed or moved, or of an object that was away
+    /// when it was freed. `_locked` shows that the class lock is held.
     pub(crate) fn put_moved_slot(&self, _locked: &mut Partial, slot: usize) {
         if let Some(relocation) = self.relocation() {
             relocation.end(slot);
@@ -449,7 +450,8 @@ impl Zspage {
     }
 
     /// Remembers that the object of slot `slot` is now at `place`. The zspage is relocated, with an
-    /// entry for the slot. `_locked` shows that the class lock is held, and `_writer` that `lock` is.
+    /// entry for the slot. `_locked` shows that the class lock is held, and `_writer` that `lock`
+    /// is.
     pub(crate) fn send_away(
         &self,
         _locked: &mut Partial,
@@ -469,8 +471,8 @@ impl Zspage {
         }
     }
 
-    /// Panics if the descriptor contradicts itself or is not of the pool with tag `tag`. `locked` shows
-    /// that the class lock is held.
+    /// Panics if the descriptor contradicts itself or is not of the pool with tag `tag`. `locked`
+    /// shows that the class lock is held.
     pub(crate) fn validate(&self, locked: &Partial, tag: Tag) {
         assert!(self.tag().is_same_pool(tag));
         let slots = self.geometry().slots as usize;

@@ -10,8 +10,8 @@ pub(crate) const PFN_BITS: u32 = 40;
 /// only.
 pub(crate) const REGION_BITS: u32 = u32::BITS;
 
-/// What the page frame numbers of one zspage have in common: all but their low [`REGION_BITS`] bits.
-/// With 4 KiB pages, a region is 16 TiB of physical memory.
+/// What the page frame numbers of one zspage have in common: all but their low [`REGION_BITS`]
+/// bits. With 4 KiB pages, a region is 16 TiB of physical memory.
 ///
 /// So a number takes four bytes, and a descriptor with those of eight pages fits into a cache line.
 /// The price is that a page cannot be moved to another region than the rest of its zspage.

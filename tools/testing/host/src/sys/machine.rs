@@ -63,7 +63,8 @@ thread_local! {
     static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
 }
 
-/// The first page of the last region that there is. The pages at the end of the arena lie around it.
+/// The first page of the last region that there is. The pages at the end of the arena lie around
+/// it.
 pub(crate) const BORDER: usize = (1 << PFN_BITS) - (1 << REGION_BITS);
 
 /// The number of the arena's first page.

@@ -318,8 +318,8 @@ fn the_pool_compacts_itself() {
     }
 }
 
-/// Catches objects that are moved while a process exits, which costs it time for nothing; and a pool
-/// that is left alone for good after that.
+/// Catches objects that are moved while a process exits, which costs it time for nothing; and a
+/// pool that is left alone for good after that.
 #[test]
 fn a_pool_that_is_being_emptied_is_left_alone() {
     let machine = Machine::new(Memory::Plenty);

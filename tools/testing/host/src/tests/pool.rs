@@ -291,8 +291,8 @@ fn without_memory_nothing_is_left_behind() {
     }
 }
 
-/// Catches a zspage that is made although one of the next classes has room, while the class has few;
-/// and objects that go on being put into slots that are too large when it has many.
+/// Catches a zspage that is made although one of the next classes has room, while the class has
+/// few; and objects that go on being put into slots that are too large when it has many.
 #[test]
 fn a_small_class_uses_the_room_of_the_next() {
     for distance in 1..=NEXT_CLASSES as u8 {
@@ -469,9 +469,9 @@ fn moving_pages_keeps_the_contents() {
     }
 }
 
-/// Catches a page that is taken for one 16 TiB away, which somebody else owns: the page frame numbers
-/// of a zspage are kept without what they have in common. Where that differs, nothing is allocated
-/// and nothing is moved.
+/// Catches a page that is taken for one 16 TiB away, which somebody else owns: the page frame
+/// numbers of a zspage are kept without what they have in common. Where that differs, nothing is
+/// allocated and nothing is moved.
 #[test]
 fn pages_of_two_regions_do_not_mix() {
     let machine = Machine::new(Memory::Plenty);
