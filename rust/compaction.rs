@@ -320,22 +320,19 @@ impl Pool {
         if !spares.suffice(missing) {
             return Some(Step::NeedsSpares(missing));
         }
+        // What is not needed any more is a spare: nothing is freed under the locks, for on
+        // PREEMPT_RT that may sleep.
         if missing.destination.is_some() {
-            let spare = self.account(spares.destination.take()?);
-            let before = destination.set_relocation(
-                locked.destination(),
-                &destination_lock,
-                spare,
-                arriving,
-            );
-            // SAFETY: The other has taken its place.
-            unsafe { self.free_relocation(before) };
+            let spare = spares.destination.take()?;
+            let (locked, writer) = (locked.destination(), &destination_lock);
+            spares.destination = destination.set_relocation(locked, writer, spare, arriving);
+            self.account(Some(spare), spares.destination);
         }
         if missing.source.is_some() {
-            let spare = self.account(spares.source.take()?);
-            let before = source.set_relocation(locked.source(), &source_lock, spare, leaving);
-            // SAFETY: The other has taken its place.
-            unsafe { self.free_relocation(before) };
+            let spare = spares.source.take()?;
+            let (locked, writer) = (locked.source(), &source_lock);
+            spares.source = source.set_relocation(locked, writer, spare, leaving);
+            self.account(Some(spare), spares.source);
         }
         let place = locked.destination().take_guest_slot(destination, handle)?;
         self.copy_object(source, slot, destination, place);
@@ -352,27 +349,23 @@ impl Pool {
         })
     }
 
-    /// Counts bookkeeping that a zspage is about to get.
-    fn account(&self, relocation: ObjRef<Relocation>) -> ObjRef<Relocation> {
-        let bytes = bookkeeping_bytes(relocation);
-        self.compactor
-            .bookkeeping
-            .fetch_add(bytes, Ordering::Relaxed);
-        relocation
+    /// Counts bookkeeping that a zspage has got, and what it has lost.
+    fn account(&self, new: Option<ObjRef<Relocation>>, old: Option<ObjRef<Relocation>>) {
+        let bookkeeping = &self.compactor.bookkeeping;
+        bookkeeping.fetch_add(new.map_or(0, bookkeeping_bytes), Ordering::Relaxed);
+        bookkeeping.fetch_sub(old.map_or(0, bookkeeping_bytes), Ordering::Relaxed);
     }
 
-    /// Frees bookkeeping that a zspage has had.
+    /// Frees the bookkeeping of a zspage that is about to go.
     ///
     /// # Safety
     ///
-    /// No zspage leads there any more.
-    pub(crate) unsafe fn free_relocation(&self, relocation: Option<ObjRef<Relocation>>) {
+    /// Nobody knows of the zspage any more.
+    pub(crate) unsafe fn free_relocation(&self, zspage: ObjRef<Zspage>) {
+        let relocation = zspage.relocation();
+        self.account(None, relocation);
         if let Some(relocation) = relocation {
-            let bytes = bookkeeping_bytes(relocation);
-            self.compactor
-                .bookkeeping
-                .fetch_sub(bytes, Ordering::Relaxed);
-            // SAFETY: The caller promises that nobody gets there.
+            // SAFETY: Only the zspage leads there.
             unsafe { free_object(relocation) };
         }
     }
@@ -453,7 +446,7 @@ impl Pool {
     }
 }
 
-/// Bytes that are counted as bookkeeping for `zspage`.
+/// Bytes that are counted for the bookkeeping of a zspage: the descriptor may be kept for it alone.
 fn bookkeeping_bytes(relocation: ObjRef<Relocation>) -> u64 {
     (relocation.size() + DESCRIPTOR_SIZE) as u64
 }

@@ -495,7 +495,7 @@ impl Pool {
         // SAFETY: The descriptor came from this cache. No handle is left of it, and no page that
         // leads to it.
         unsafe {
-            self.free_relocation(zspage.relocation());
+            self.free_relocation(zspage);
             self.descriptors.free(zspage.as_ptr());
         }
     }

@@ -160,11 +160,16 @@ impl Relocation {
 }
 
 impl ObjRef<Relocation> {
-    /// Fills in a new one that is to have entries for the slots `covered`, of a zspage in whose
+    /// Fills in one that no zspage has: with entries for the slots `covered`, of a zspage in whose
     /// slots `occupied` objects lie and in which nothing was moved so far but what `before` tells.
     pub(crate) fn init(self, occupied: SlotSet, covered: SlotSet, before: Option<Self>) {
         self.occupied.set(occupied);
         self.covered.set(covered);
+        self.moved.set(SlotSet::EMPTY);
+        self.pages_released.set(false);
+        for entry in self.tail() {
+            entry.set(NONE);
+        }
         let Some(before) = before else {
             return;
         };
