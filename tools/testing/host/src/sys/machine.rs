@@ -2,7 +2,7 @@
 
 //! A machine's memory, and its complaints.
 
-use super::{movable::Busy, page::PAGE_SIZE};
+use super::{movable::Busy, page::PAGE_SIZE, preempt::assert_preemptible};
 use crate::core::pfn::{PFN_BITS, REGION_BITS};
 use std::{
     alloc::{alloc_zeroed, dealloc, Layout},
@@ -389,6 +389,7 @@ pub(super) fn count_in_zone(pfn: usize, delta: isize) {
 }
 
 pub(super) fn alloc_object(layout: Layout) -> Option<*mut u8> {
+    assert_preemptible();
     with(|state| {
         if !take_from_memory(state) {
             return None;
@@ -404,6 +405,7 @@ pub(super) fn alloc_object(layout: Layout) -> Option<*mut u8> {
 }
 
 pub(super) fn free_object(object: *mut u8) {
+    assert_preemptible();
     with(|state| {
         let layout = state
             .objects

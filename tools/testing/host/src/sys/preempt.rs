@@ -1,12 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0
 
-/// A host thread can always be preempted: the tests that need it kept off run in the kernel.
-pub(crate) struct PreemptionOff;
+use std::cell::Cell;
+
+thread_local! {
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// A host thread can always be preempted: the tests that need it kept off run in the kernel. But what
+/// must not be done meanwhile can be seen here.
+pub(crate) struct PreemptionOff(());
 
 impl PreemptionOff {
     pub(crate) fn new() -> Self {
-        Self
+        DEPTH.set(DEPTH.get() + 1);
+        Self(())
     }
 }
 
-pub(crate) fn reschedule() {}
+impl Drop for PreemptionOff {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+/// Panics where preemption would be off.
+pub(super) fn assert_preemptible() {
+    assert_eq!(DEPTH.get(), 0, "on PREEMPT_RT this may sleep");
+}
+
+pub(crate) fn reschedule() {
+    assert_preemptible();
+}
