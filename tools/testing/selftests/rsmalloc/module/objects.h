@@ -313,6 +313,9 @@ struct worker {
 	u32 first, end;
 	u32 number;
 	struct task_struct *task;
+	/* NULL, or what it waits for before it begins. */
+	struct completion *start;
+	struct completion all_are_there;
 	struct completion done;
 	int error;
 };
@@ -321,6 +324,8 @@ static inline int worker_main(void *data)
 {
 	struct worker *worker = data;
 
+	if (worker->start)
+		wait_for_completion(worker->start);
 	worker->error = worker->work(worker);
 	complete(&worker->done);
 	return 0;
@@ -356,20 +361,27 @@ static inline int next_cpu(int cpu)
 	return cpu < nr_cpu_ids ? cpu : cpumask_first(cpu_online_mask);
 }
 
-/* Starts workers, each on a CPU of its own if @bind. Even if that fails, they are to be joined. */
+/*
+ * Starts workers, each on a CPU of its own if @bind. Even if that fails, they are
+ * to be joined. They begin together: one may keep this task from running until
+ * another comes.
+ */
 static inline int start_workers(struct worker *workers, u32 count, bool bind)
 {
 	int cpu = -1, error = 0;
 	u32 i;
 
+	init_completion(&workers[0].all_are_there);
 	for (i = 0; i < count; i++)
 		workers[i].task = NULL;
 	for (i = 0; i < count && !error; i++) {
 		if (bind)
 			cpu = next_cpu(cpu);
 		workers[i].number = i;
+		workers[i].start = &workers[0].all_are_there;
 		error = worker_start(&workers[i], cpu);
 	}
+	complete_all(&workers[0].all_are_there);
 	return error;
 }
 
