@@ -311,16 +311,15 @@ impl Pool {
     /// It is what became of the slot, and nothing was done about it yet.
     #[inline(never)]
     unsafe fn after_free(&self, handle: Handle, freed: Freed) {
-        // SAFETY: The descriptor lives: the object is away, the zspage is kept, its pages are to be
-        // released, or there are other objects.
-        let zspage = unsafe { Zspage::of(handle) };
         match freed {
             Freed::InUse => (),
             Freed::Sparser | Freed::Kept => self.may_have_waste(),
             Freed::Emptied => {
-                self.release(zspage);
+                // SAFETY: Nobody else releases the zspage.
+                self.release(unsafe { Zspage::of(handle) });
             }
-            Freed::Away => self.free_away(zspage, handle),
+            // SAFETY: The slot is still in use, so the descriptor lives.
+            Freed::Away => self.free_away(unsafe { Zspage::of(handle) }, handle),
             Freed::NotAllocated => report::warn(c_str!("double free"), handle.into_raw()),
             Freed::OtherPool => {
                 report::warn(

@@ -385,7 +385,18 @@ impl Zspage {
         if !self.is_plain(*tag) {
             return self.put_special_slot(locked, *tag, slot);
         }
-        // SAFETY: The zspage is not relocated, so that is what it is.
+        // SAFETY: A plain zspage is not relocated.
+        unsafe { self.put_plain_slot(slot) }
+    }
+
+    /// As [`Self::put_slot`], for a zspage in which nothing was moved.
+    ///
+    /// # Safety
+    ///
+    /// The zspage is not relocated, and the class lock is held.
+    #[inline]
+    unsafe fn put_plain_slot(&self, slot: usize) -> Put {
+        // SAFETY: The caller promises that this is what it is.
         let mut free = unsafe { self.slots.get().free };
         if !free.insert(slot) {
             return Put::NotAllocated;
@@ -403,8 +414,8 @@ impl Zspage {
             return Put::OtherPool;
         }
         let Some(relocation) = self.relocation() else {
-            // Scattered pages make no difference here.
-            return self.put_slot(locked, &self.tag(), slot);
+            // SAFETY: It is not relocated. Scattered pages make no difference here.
+            return unsafe { self.put_plain_slot(slot) };
         };
         match relocation.occupant(slot) {
             Occupant::Own => relocation.vacate(slot),
