@@ -45,6 +45,9 @@ const QUIET_TICKS: u32 = 25;
 pub(crate) const EMPTYING_PAGES: u64 = 64;
 
 /// What a pool keeps for compaction.
+///
+/// Aligned so that writing to it takes no cache line away from what comes before it in the pool.
+#[repr(align(64))]
 pub(crate) struct Compactor {
     /// Somebody is compacting.
     running: AtomicBool,

@@ -51,17 +51,18 @@ use core::{mem::offset_of, pin::Pin, ptr};
 
 /// A pool.
 ///
-/// What all calls read and nobody writes is in cache lines of its own.
+/// What all calls read and nobody writes shares no cache line with what is written.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
 pub(crate) struct Pool {
+    #[pin]
+    classes: [Class; CLASSES],
     tag: Tag,
     direct_map: DirectMap,
     descriptors: SlabCache,
     #[pin]
     zspage_locks: OwnedLockMap,
-    #[pin]
-    classes: [Class; CLASSES],
+    pub(crate) compactor: Compactor,
     /// Pages of all zspages.
     pages: AtomicU64,
     #[pin]
@@ -69,7 +70,6 @@ pub(crate) struct Pool {
     /// Zspages without objects that still have pages.
     #[pin]
     emptied: SpinLock<List<Zspage>>,
-    pub(crate) compactor: Compactor,
     /// Gives back what is in `emptied`, and compacts.
     #[pin]
     work: DeferredWork<Pool>,
