@@ -262,7 +262,11 @@ impl Pool {
                 return Ok(zspage.handle(slot));
             }
         }
-        let zspage = self.new_zspage(index, gfp)?;
+        let zspage = match self.new_zspage(index, gfp) {
+            // What is kept for a moment is wanted now, by another class.
+            Err(_) if self.release_kept() > 0 => self.new_zspage(index, gfp)?,
+            made => made?,
+        };
         class.insert(zspage);
         Ok(zspage.handle(0))
     }

@@ -24,6 +24,8 @@ pub(crate) enum Memory {
     AtBorder,
     /// So many more allocations succeed, of pages or of other memory.
     Left(usize),
+    /// So many pages can be in use at a time.
+    AtMost(usize),
 }
 
 /// Moves what is in one page to another.
@@ -256,7 +258,14 @@ pub(super) fn alloc_pages(count: usize) -> Option<usize> {
             Memory::PartlyFragmented => 1 + state.pages % 2,
             _ => 1,
         };
-        if count > 1 && !matches!(state.memory, Memory::Plenty | Memory::Left(_)) {
+        let adjacent = matches!(
+            state.memory,
+            Memory::Plenty | Memory::Left(_) | Memory::AtMost(_)
+        );
+        if count > 1 && !adjacent {
+            return None;
+        }
+        if matches!(state.memory, Memory::AtMost(limit) if state.pages + count > limit) {
             return None;
         }
         let border = ARENA_PAGES - PAGES_AT_BORDER;

@@ -327,6 +327,26 @@ fn a_small_class_uses_the_room_of_the_next() {
     }
 }
 
+/// Catches a store that fails for want of memory while the pool itself keeps some, of zspages that
+/// other classes have just emptied.
+#[test]
+fn kept_zspages_go_before_a_store_fails() {
+    let machine = Machine::new(Memory::Plenty);
+    let mut tester = Tester::new();
+    let first: Vec<_> = (0..64)
+        .map(|seed| tester.store(contents(1000, seed)).unwrap())
+        .collect();
+    machine.set_memory(Memory::AtMost(machine.pages()));
+    assert_eq!(
+        tester.store(contents(PAGE_SIZE, 1)).err(),
+        Some(Error::NoMemory)
+    );
+    first.into_iter().for_each(|handle| tester.free(handle));
+    let other = tester.store(contents(PAGE_SIZE, 1)).unwrap();
+    tester.validate(&machine);
+    tester.free(other);
+}
+
 /// Catches a double free that corrupts the map, and one of a handle that another pool gave out:
 /// each is reported, and the pool goes on.
 #[test]
