@@ -31,7 +31,7 @@ swap_off
 if [ "$backend" = rsmalloc ]; then
 	load || exit "$KSFT_FAIL"
 fi
-load_tests zpool_test "backend=$backend" zpool_can_sleep_mapped || exit "$KSFT_FAIL"
+load_tests zpool_test "backend=$backend" zpool_can_sleep_mapped drain_all_pages || exit "$KSFT_FAIL"
 mapfile -t names <"$tests/run"
 
 ktap_print_header
