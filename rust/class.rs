@@ -49,10 +49,8 @@ pub(crate) struct Partial {
 pub(crate) enum Freed {
     /// There are other objects in the zspage.
     InUse,
-    /// There are, and so few that the zspage went to a sparser group.
+    /// There are so few that the zspage went to a sparser group, or none, and it is kept.
     Sparser,
-    /// That was the last object. The zspage is kept.
-    Kept,
     /// That was the last object that is not away: the zspage is off all lists, and its pages are
     /// the caller's.
     Emptied,
@@ -178,7 +176,7 @@ impl Partial {
 
     /// Gives a slot back, to the pool with tag `tag`.
     #[inline]
-    pub(crate) fn put_slot(&mut self, tag: &Tag, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
+    pub(crate) fn put_slot(&mut self, tag: Tag, zspage: ObjRef<Zspage>, slot: usize) -> Freed {
         match zspage.put_slot(self, tag, slot) {
             Put::Done(Step::None) => {
                 self.free_slots = self.free_slots.wrapping_add(1);
@@ -253,7 +251,7 @@ impl Partial {
         }
         self.empty.push_front(zspage);
         self.empty_zspages += 1;
-        Freed::Kept
+        Freed::Sparser
     }
 
     /// Moves a zspage that was listed under `before` to where it belongs now.

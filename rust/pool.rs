@@ -176,7 +176,7 @@ impl Backend for Pool {
         // SAFETY: A zspage's class is one of those that there are.
         let class = unsafe { self.classes.get_unchecked(zspage.class() as usize) };
         let mut partial = class.lock();
-        let freed = partial.put_slot(&self.tag, zspage, handle.slot());
+        let freed = partial.put_slot(self.tag, zspage, handle.slot());
         drop(partial);
         if freed != Freed::InUse {
             // SAFETY: It is.
@@ -317,7 +317,7 @@ impl Pool {
     unsafe fn after_free(&self, handle: Handle, freed: Freed) {
         match freed {
             Freed::InUse => (),
-            Freed::Sparser | Freed::Kept => self.may_have_waste(),
+            Freed::Sparser => self.may_have_waste(),
             Freed::Emptied => {
                 // SAFETY: Nobody else releases the zspage.
                 self.release(unsafe { Zspage::of(handle) });

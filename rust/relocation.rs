@@ -219,12 +219,9 @@ impl ObjRef<Relocation> {
         }
     }
 
-    /// Notes that the guest of handle `handle` lies in slot `slot`, which was just allocated.
-    pub(crate) fn add_guest(self, slot: usize, handle: Handle) {
-        self.set_moved(slot, handle);
-    }
-
-    fn set_moved(self, slot: usize, entry: Handle) {
+    /// Notes that a guest of handle `entry` lies in slot `slot`, or, if the slot is vacant, that its
+    /// own object lies at `entry`.
+    pub(crate) fn set_moved(self, slot: usize, entry: Handle) {
         let mut moved = self.moved.get();
         moved.insert(slot);
         self.moved.set(moved);

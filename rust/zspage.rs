@@ -381,9 +381,9 @@ impl Zspage {
     /// Gives back the slot that a handle of the pool with tag `tag` names, and tells what became of
     /// the fullness. `locked` shows that the class lock is held.
     #[inline]
-    pub(crate) fn put_slot(&self, locked: &mut Partial, tag: &Tag, slot: usize) -> Put {
-        if !self.is_plain(*tag) {
-            return self.put_special_slot(locked, *tag, slot);
+    pub(crate) fn put_slot(&self, locked: &mut Partial, tag: Tag, slot: usize) -> Put {
+        if !self.is_plain(tag) {
+            return self.put_special_slot(locked, tag, slot);
         }
         // SAFETY: A plain zspage is not relocated.
         unsafe { self.put_plain_slot(slot) }
@@ -447,7 +447,7 @@ impl Zspage {
     /// relocated, with an entry for the slot. `locked` shows that the class lock is held.
     pub(crate) fn take_guest_slot(&self, locked: &mut Partial, handle: Handle) -> Option<usize> {
         let (slot, _) = self.take_slot(locked)?;
-        self.relocation()?.add_guest(slot, handle);
+        self.relocation()?.set_moved(slot, handle);
         Some(slot)
     }
 

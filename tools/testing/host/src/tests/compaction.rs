@@ -70,12 +70,6 @@ fn check_all(tester: &Tester, machine: &Machine) {
     }
 }
 
-fn free_all(tester: &mut Tester) {
-    while let Some(handle) = tester.nth(0) {
-        tester.free(handle);
-    }
-}
-
 /// The fewest pages in which the objects fit, if each stays in the class that it was put into.
 fn fewest_pages(tester: &Tester) -> usize {
     let mut objects = BTreeMap::<u32, (usize, &SizeClass)>::new();
@@ -111,7 +105,7 @@ fn compaction_packs_each_class() {
             check_all(&tester, &machine);
             assert_eq!(tester.compact(Scope::Class, usize::MAX).objects, 0);
         }
-        free_all(&mut tester);
+        tester.free_all();
         tester.pool.release_kept();
         assert_eq!((machine.pages(), machine.objects()), before);
         assert_eq!(tester.pool.total_pages(), 0);
@@ -135,7 +129,7 @@ fn compaction_fills_larger_classes() {
             assert!((tester.pool.pages() as usize) < packed * 9 / 10);
             check_all(&tester, &machine);
         }
-        free_all(&mut tester);
+        tester.free_all();
         tester.pool.release_kept();
         assert_eq!((machine.pages(), machine.objects()), before);
     }
@@ -177,7 +171,7 @@ fn few_objects_are_moved_for_a_page() {
             "{size}: {} instead of {needed}",
             compacted.objects
         );
-        free_all(&mut tester);
+        tester.free_all();
         tester.validate(&machine);
     }
 }
@@ -206,7 +200,7 @@ fn a_mapped_object_stays() {
             tester.compact(Scope::LargerClasses, usize::MAX);
             check_all(&tester, &machine);
         }
-        free_all(&mut tester);
+        tester.free_all();
     }
 }
 
@@ -237,7 +231,7 @@ fn a_double_free_is_caught_after_compaction() {
         }
     }
     check_all(&tester, &machine);
-    free_all(&mut tester);
+    tester.free_all();
 }
 
 /// Catches bookkeeping that eats up what compaction wins: again and again, all but few of many
@@ -269,7 +263,7 @@ fn bookkeeping_is_bounded() {
             "{bookkeeping} for {pages}"
         );
     }
-    free_all(&mut tester);
+    tester.free_all();
     assert_eq!(tester.pool.bookkeeping_pages(), 0);
 }
 
@@ -286,7 +280,7 @@ fn without_memory_nothing_moves() {
         assert_eq!(objects, (left >= 2) as usize);
         check_all(&tester, &machine);
     }
-    free_all(&mut tester);
+    tester.free_all();
 }
 
 /// Catches background work that does nothing, that goes on when there is nothing to do, or that is
@@ -311,7 +305,7 @@ fn the_pool_compacts_itself() {
             assert!(after < before);
         }
         check_all(&tester, &machine);
-        free_all(&mut tester);
+        tester.free_all();
         // What is left to do then is to notice that nothing is.
         machine.tick_to_the_end();
         assert_eq!(tester.pool.pages(), 0);
@@ -347,7 +341,7 @@ fn a_pool_that_is_being_emptied_is_left_alone() {
     machine.tick_to_the_end();
     assert!(tester.pool.gain().within < waste.within);
     check_all(&tester, &machine);
-    free_all(&mut tester);
+    tester.free_all();
 }
 
 /// Catches a shrinker that gives back much more than it is asked for, or says that it did.
@@ -368,7 +362,7 @@ fn the_shrinker_stops_and_tells_the_truth() {
     assert!((20..40).contains(&given), "{given}");
     assert!(tester.pool.count() < all);
     check_all(&tester, &machine);
-    free_all(&mut tester);
+    tester.free_all();
 }
 
 proptest! {

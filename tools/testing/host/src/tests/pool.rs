@@ -114,6 +114,12 @@ impl Tester {
         unsafe { self.pool.free(handle) };
     }
 
+    pub(super) fn free_all(&mut self) {
+        while let Some(handle) = self.nth(0) {
+            self.free(handle);
+        }
+    }
+
     /// Maps an object and leaves it mapped.
     pub(super) fn hold(&mut self, handle: Handle) {
         // SAFETY: The object is live, and is not written to while it is held.
@@ -320,9 +326,7 @@ fn a_small_class_uses_the_room_of_the_next() {
                 assert_eq!(store(own).0, geometry_of(own));
             }
             tester.validate(&machine);
-            while let Some(handle) = tester.nth(0) {
-                tester.free(handle);
-            }
+            tester.free_all();
         }
     }
 }
@@ -482,9 +486,7 @@ fn moving_pages_keeps_the_contents() {
                 tester.check(Handle::from_raw(*raw));
             }
         }
-        while let Some(handle) = tester.nth(0) {
-            tester.free(handle);
-        }
+        tester.free_all();
         tester.validate(&machine);
     }
 }
@@ -542,9 +544,7 @@ fn pages_of_two_regions_do_not_mix() {
         unsafe { page::free(page) };
     }
     tester.validate(&machine);
-    while let Some(handle) = tester.nth(0) {
-        tester.free(handle);
-    }
+    tester.free_all();
 }
 
 /// Catches a page that moves away from under a mapping, and a zspage that can never move after one.
@@ -722,9 +722,7 @@ proptest! {
         while !tester.mapped.is_empty() {
             tester.release(0);
         }
-        while let Some(handle) = tester.nth(0) {
-            tester.free(handle);
-        }
+        tester.free_all();
         tester.validate(&machine);
         while !tester.isolated.is_empty() {
             tester.finish_migration(&machine, 0);
