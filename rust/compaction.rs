@@ -24,7 +24,7 @@ use crate::{
         parameters::wasted_share,
         preempt::reschedule,
     },
-    zspage::{Zspage, CLASSES, CLASS_TABLE, DESCRIPTOR_SIZE},
+    zspage::{Zspage, CLASSES, CLASS_TABLE, DESCRIPTOR_SIZES},
 };
 
 /// Compaction stops when its bookkeeping takes more than one part in so many of the pool.
@@ -329,13 +329,13 @@ impl Pool {
             let spare = spares.destination.take()?;
             let (locked, writer) = (locked.destination(), &destination_lock);
             spares.destination = destination.set_relocation(locked, writer, spare, arriving);
-            self.account(Some(spare), spares.destination);
+            self.account(destination, Some(spare), spares.destination);
         }
         if missing.source.is_some() {
             let spare = spares.source.take()?;
             let (locked, writer) = (locked.source(), &source_lock);
             spares.source = source.set_relocation(locked, writer, spare, leaving);
-            self.account(Some(spare), spares.source);
+            self.account(source, Some(spare), spares.source);
         }
         let place = locked.destination().take_guest_slot(destination, handle)?;
         self.copy_object(source, slot, destination, place);
@@ -352,11 +352,18 @@ impl Pool {
         })
     }
 
-    /// Counts bookkeeping that a zspage has got, and what it has lost.
-    fn account(&self, new: Option<ObjRef<Relocation>>, old: Option<ObjRef<Relocation>>) {
+    /// Counts bookkeeping that `zspage` has got, and what it has lost.
+    fn account(
+        &self,
+        zspage: ObjRef<Zspage>,
+        new: Option<ObjRef<Relocation>>,
+        old: Option<ObjRef<Relocation>>,
+    ) {
+        let [new, old] = [new, old]
+            .map(|some| some.map_or(0, |relocation| bookkeeping_bytes(zspage, relocation)));
         let bookkeeping = &self.compactor.bookkeeping;
-        bookkeeping.fetch_add(new.map_or(0, bookkeeping_bytes), Ordering::Relaxed);
-        bookkeeping.fetch_sub(old.map_or(0, bookkeeping_bytes), Ordering::Relaxed);
+        bookkeeping.fetch_add(new, Ordering::Relaxed);
+        bookkeeping.fetch_sub(old, Ordering::Relaxed);
     }
 
     /// Frees the bookkeeping of a zspage that is about to go.
@@ -366,7 +373,7 @@ impl Pool {
     /// Nobody knows of the zspage any more.
     pub(crate) unsafe fn free_relocation(&self, zspage: ObjRef<Zspage>) {
         let relocation = zspage.relocation();
-        self.account(None, relocation);
+        self.account(zspage, None, relocation);
         if let Some(relocation) = relocation {
             // SAFETY: Only the zspage leads there.
             unsafe { free_object(relocation) };
@@ -450,8 +457,8 @@ impl Pool {
 }
 
 /// Bytes that are counted for the bookkeeping of a zspage: the descriptor may be kept for it alone.
-fn bookkeeping_bytes(relocation: ObjRef<Relocation>) -> u64 {
-    (relocation.size() + DESCRIPTOR_SIZE) as u64
+fn bookkeeping_bytes(zspage: ObjRef<Zspage>, relocation: ObjRef<Relocation>) -> u64 {
+    (relocation.size() + DESCRIPTOR_SIZES[zspage.geometry().pages as usize]) as u64
 }
 
 /// The locked classes of the zspages that an object goes from and to.

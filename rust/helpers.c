@@ -169,6 +169,17 @@ unsigned int rsmalloc_wasted_share(void)
 	return READ_ONCE(wasted_share);
 }
 
+static unsigned int populous_pages = 1024;
+
+module_param(populous_pages, uint, 0644);
+MODULE_PARM_DESC(populous_pages,
+		 "Store objects in finer classes of longer zspages when there are so many pages of their class; 0: always (default: 1024)");
+
+unsigned int rsmalloc_populous_pages(void)
+{
+	return READ_ONCE(populous_pages);
+}
+
 void rsmalloc_cond_resched(void)
 {
 	cond_resched();

@@ -43,6 +43,7 @@ void rsmalloc_debugfs_create_file(const char *name, unsigned short mode,
 				  const struct file_operations *operations);
 void rsmalloc_debugfs_remove(struct dentry *dentry);
 unsigned int rsmalloc_wasted_share(void);
+unsigned int rsmalloc_populous_pages(void);
 void rsmalloc_cond_resched(void);
 void rsmalloc_sleep_a_tick(void);
 void rsmalloc_preempt_disable(void);

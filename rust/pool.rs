@@ -23,21 +23,22 @@ use crate::{
     compaction::{Compactor, Limit, Scope},
     core::{
         handle::Handle,
-        size_class::{SlotRange, MAX_PAGES},
+        size_class::{SlotRange, BUCKETS, MAX_PAGES},
     },
     error::Error,
     lock::ZspageLock,
     sys::{
-        atomic::{AtomicU16, AtomicU64, Ordering},
+        atomic::{AtomicU16, AtomicU64, AtomicU8, Ordering},
         c_str,
         debugfs::{WriteOnlyFile, Written},
         gfp::Gfp,
         init::{pin_data, pin_init_array_from_fn, pinned_drop, try_pin_init, PinInit},
         list::{List, ObjRef},
         lockdep::OwnedLockMap,
-        memory::{copy, SlabCache},
+        memory::copy,
         movable,
         page::{self, DirectMap, PAGE_SIZE},
+        parameters::populous_pages,
         preempt::reschedule,
         report,
         shrinker::{Shrink, Shrinker},
@@ -45,9 +46,9 @@ use crate::{
         work::{DeferredWork, HasDeferredWork},
         CStr,
     },
-    zspage::{Tag, Zspage, CLASSES, CLASS_TABLE, DESCRIPTOR_ALIGN, DESCRIPTOR_SIZE},
+    zspage::{DescriptorCaches, Tag, Zspage, CLASSES, CLASS_TABLE},
 };
-use core::{mem::offset_of, pin::Pin, ptr};
+use core::{array, mem::offset_of, pin::Pin, ptr};
 
 /// A pool.
 ///
@@ -57,9 +58,11 @@ use core::{mem::offset_of, pin::Pin, ptr};
 pub(crate) struct Pool {
     #[pin]
     classes: [Class; CLASSES],
+    /// The index of the class that objects of each bucket go to, see [`Pool::class_for_growth`].
+    class_of: [AtomicU8; BUCKETS],
     tag: Tag,
     direct_map: DirectMap,
-    descriptors: SlabCache,
+    descriptors: DescriptorCaches,
     #[pin]
     zspage_locks: OwnedLockMap,
     pub(crate) compactor: Compactor,
@@ -84,7 +87,10 @@ pub(crate) struct Pool {
 pub(crate) const FEW_ZSPAGES: usize = 3;
 
 /// How many of the next classes.
-pub(crate) const NEXT_CLASSES: usize = 2;
+pub(crate) const NEXT_CLASSES: usize = 3;
+
+/// The name of the file through which an administrator has a pool compacted.
+const COMPACT_FILE: &CStr = c_str!("compact");
 
 /// The interval at which waste is looked for in a pool that is in use, in milliseconds.
 const TICK: u32 = 20;
@@ -135,11 +141,13 @@ impl Backend for Pool {
         let pool_number = POOLS_MADE.fetch_add(1, Ordering::Relaxed);
         // The kernel may ask for compaction as soon as there is a way to ask: that comes last.
         try_pin_init!(&this in Self {
+            class_of: array::from_fn(|bucket| {
+                AtomicU8::new(CLASS_TABLE.choice(bucket as u8).coarse)
+            }),
             tag: Tag::new(pool_number),
             direct_map: DirectMap::new().ok_or(Error::NoMemory)?,
             pages: AtomicU64::new(0),
-            descriptors: SlabCache::new("zspage", pool_number, DESCRIPTOR_SIZE, DESCRIPTOR_ALIGN)
-                .ok_or(Error::NoMemory)?,
+            descriptors: DescriptorCaches::new(pool_number).ok_or(Error::NoMemory)?,
             zspage_locks <- OwnedLockMap::new(c_str!("rsmalloc_zspage")),
             classes <- pin_init_array_from_fn(|_| Class::new()),
             bounce <- SpinLock::new(
@@ -153,19 +161,19 @@ impl Backend for Pool {
             // pinned, and `drop` stops the shrinker first.
             shrinker: unsafe { Shrinker::new(name, this) }.ok_or(Error::NoMemory)?,
             // SAFETY: The pool is complete, it is pinned, and `drop` removes the file first.
-            compact_file: unsafe { WriteOnlyFile::new(name, c_str!("compact"), this) },
+            compact_file: unsafe { WriteOnlyFile::new(name, COMPACT_FILE, this) },
         }? Error)
     }
 
     #[inline]
     fn malloc(&self, size: usize, gfp: Gfp) -> Result<Handle, Error> {
-        let index = CLASS_TABLE.index_for(size).ok_or(match size {
+        let bucket = CLASS_TABLE.bucket(size).ok_or(match size {
             0 => Error::EmptyObject,
             _ => Error::ObjectTooLarge,
         })?;
-        match self.class(index).take_slot() {
+        match self.class(self.class_of(bucket)).take_slot() {
             Some((zspage, slot)) => Ok(zspage.handle(slot)),
-            None => self.malloc_elsewhere(index, gfp),
+            None => self.malloc_elsewhere(bucket, gfp),
         }
     }
 
@@ -191,7 +199,9 @@ impl Backend for Pool {
         zspage.lock().read_lock();
         if zspage.is_plain(self.tag) {
             let start = zspage.geometry().start(handle.slot());
-            self.direct_map.address(zspage.pfn(0)).wrapping_add(start)
+            self.direct_map
+                .address(zspage.first_pfn())
+                .wrapping_add(start)
         } else {
             self.map_special(zspage, handle, mode)
         }
@@ -252,23 +262,66 @@ impl Pool {
             .sum()
     }
 
-    /// Allocates an object of class `index`, which has no free slot.
-    #[cold]
-    fn malloc_elsewhere(&self, index: u8, gfp: Gfp) -> Result<Handle, Error> {
-        let class = self.class(index);
-        if class.zspages() < FEW_ZSPAGES {
-            let next = self.classes.iter().skip(index as usize + 1);
-            if let Some((zspage, slot)) = next.take(NEXT_CLASSES).find_map(Class::take_slot) {
-                return Ok(zspage.handle(slot));
-            }
+    /// The index of the class that objects of `bucket` go to.
+    #[inline]
+    fn class_of(&self, bucket: u8) -> u8 {
+        self.class_of[bucket as usize].load(Ordering::Relaxed)
+    }
+
+    /// The index of the class that objects of `bucket` should go to if there must be another
+    /// zspage: the fine one if the bucket's classes have many pages.
+    fn class_for_growth(&self, bucket: u8) -> u8 {
+        let choice = CLASS_TABLE.choice(bucket);
+        let pages_of =
+            |index| self.class(index).zspages() * CLASS_TABLE.class(index).pages as usize;
+        if choice.fine != choice.coarse
+            && pages_of(choice.coarse) + pages_of(choice.fine) >= populous_pages()
+        {
+            choice.fine
+        } else {
+            choice.coarse
         }
-        let zspage = match self.new_zspage(index, gfp) {
+    }
+
+    /// Allocates an object for whose `bucket` the class that it goes to has no free slot.
+    #[cold]
+    fn malloc_elsewhere(&self, bucket: u8, gfp: Gfp) -> Result<Handle, Error> {
+        let (before, now) = (self.class_of(bucket), self.class_for_growth(bucket));
+        let found = self.take_slot_near(bucket, before).or_else(|| {
+            if now == before {
+                return None;
+            }
+            self.class_of[bucket as usize].store(now, Ordering::Relaxed);
+            let found = self.class(now).take_slot();
+            found.or_else(|| self.take_slot_near(bucket, now))
+        });
+        if let Some((zspage, slot)) = found {
+            return Ok(zspage.handle(slot));
+        }
+        let zspage = match self.new_zspage(now, gfp) {
             // What is kept for a moment is wanted now, by another class.
-            Err(_) if self.release_kept() > 0 => self.new_zspage(index, gfp)?,
+            Err(_) if self.release_kept() > 0 => self.new_zspage(now, gfp)?,
             made => made?,
         };
-        class.insert(zspage);
+        self.class(now).insert(zspage);
         Ok(zspage.handle(0))
+    }
+
+    /// Takes a slot for an object of `bucket` that is not of class `index` but not much larger.
+    fn take_slot_near(&self, bucket: u8, index: u8) -> Option<(ObjRef<Zspage>, usize)> {
+        let coarse = CLASS_TABLE.choice(bucket).coarse;
+        if index != coarse {
+            // What was stored there when there was less.
+            let found = self.class(coarse).take_slot();
+            if found.is_some() {
+                return found;
+            }
+        }
+        if self.class(index).zspages() >= FEW_ZSPAGES {
+            return None;
+        }
+        let next = self.classes.iter().skip(index as usize + 1);
+        next.take(NEXT_CLASSES).find_map(Class::take_slot)
     }
 
     /// Maps an object of a zspage that is not plain, and locked as a reader.
@@ -404,8 +457,8 @@ impl Pool {
     #[cold]
     fn new_zspage(&self, class: u8, gfp: Gfp) -> Result<ObjRef<Zspage>, Error> {
         let count = CLASS_TABLE.class(class).pages as usize;
-        let descriptor = self
-            .descriptors
+        let descriptors = self.descriptors.of_class(class);
+        let descriptor = descriptors
             .alloc(gfp.for_metadata())
             .ok_or(Error::NoMemory)?;
         let mut pfns = [0; MAX_PAGES];
@@ -421,7 +474,7 @@ impl Pool {
         });
         let Some(zspage) = zspage else {
             // SAFETY: The descriptor was just allocated from this cache, and nobody knows of it.
-            unsafe { self.descriptors.free(descriptor) };
+            unsafe { descriptors.free(descriptor) };
             return Err(Error::NoMemory);
         };
         self.pages.fetch_add(count as u64, Ordering::Relaxed);
@@ -499,7 +552,9 @@ impl Pool {
         // leads to it.
         unsafe {
             self.free_relocation(zspage);
-            self.descriptors.free(zspage.as_ptr());
+            self.descriptors
+                .of_class(zspage.class())
+                .free(zspage.as_ptr());
         }
     }
 

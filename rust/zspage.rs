@@ -8,14 +8,15 @@ use crate::{
         fullness::Fullness,
         handle::{Handle, MAX_SLOTS},
         pfn::{PackedPfn, Region},
-        size_class::{ClassTable, SizeClass, SlotRange, MAX_PAGES},
+        size_class::{ClassTable, DescriptorSizes, SizeClass, SlotRange, MAX_PAGES},
         slots::SlotSet,
     },
     lock::{WriteGuard, ZspageLock},
     relocation::{Occupant, Relocation},
     sys::{
         atomic::{AtomicU8, Ordering},
-        list::{Linked, Links, ObjRef},
+        list::{Linked, Links, ObjRef, WithTail},
+        memory::SlabCache,
         movable::{Busy, LockedPage, PageOwner},
         page::{self, PAGE_SIZE},
     },
@@ -28,15 +29,51 @@ pub(crate) static CLASS_TABLE: ClassTable = TABLE;
 /// The number of size classes.
 pub(crate) const CLASSES: usize = TABLE.len();
 
-const TABLE: ClassTable = ClassTable::new(PAGE_SIZE, DESCRIPTOR_SIZE);
-
-/// Bytes of a descriptor.
-pub(crate) const DESCRIPTOR_SIZE: usize = size_of::<Zspage>();
+const TABLE: ClassTable = ClassTable::new(PAGE_SIZE, &DESCRIPTOR_SIZES);
 
 /// Descriptors are aligned to this many bytes, as [`Handle`] demands. It is a cache line as well.
 pub(crate) const DESCRIPTOR_ALIGN: usize = MAX_SLOTS;
 
-/// The descriptor of a zspage.
+/// Bytes of descriptors, by the number of pages.
+pub(crate) const DESCRIPTOR_SIZES: DescriptorSizes = {
+    let mut sizes = [0; MAX_PAGES + 1];
+    let mut pages = 0;
+    while pages <= MAX_PAGES {
+        let bytes = size_of::<Zspage>() + pages * size_of::<PackedPfn>();
+        sizes[pages] = bytes.div_ceil(DESCRIPTOR_ALIGN) * DESCRIPTOR_ALIGN;
+        pages += 1;
+    }
+    sizes
+};
+
+/// The memory of a pool's descriptors: those that take a cache line, and those of zspages with more
+/// pages.
+pub(crate) struct DescriptorCaches {
+    short: SlabCache,
+    long: SlabCache,
+}
+
+impl DescriptorCaches {
+    /// Makes the caches of pool number `pool`; [`None`] without memory. May sleep.
+    pub(crate) fn new(pool: u16) -> Option<Self> {
+        let cache = |what, size| SlabCache::new(what, pool, size, DESCRIPTOR_ALIGN);
+        Some(Self {
+            short: cache("zspage", DESCRIPTOR_SIZES[0])?,
+            long: cache("long_zspage", DESCRIPTOR_SIZES[MAX_PAGES])?,
+        })
+    }
+
+    /// The cache for the zspages of class `class`.
+    pub(crate) fn of_class(&self, class: u8) -> &SlabCache {
+        let size = DESCRIPTOR_SIZES[CLASS_TABLE.class(class).pages as usize];
+        match size > DESCRIPTOR_SIZES[0] {
+            true => &self.long,
+            false => &self.short,
+        }
+    }
+}
+
+/// The descriptor of a zspage. The page frame numbers of its pages follow it in memory.
 ///
 /// | field | covered by |
 /// |---|---|
@@ -57,7 +94,7 @@ pub(crate) const DESCRIPTOR_ALIGN: usize = MAX_SLOTS;
 /// when the zspage loses its last object is moved first, and what is given back is the page that
 /// took its place. The descriptor goes last; if objects of the zspage are away, when the last of
 /// them is freed.
-#[repr(C, align(64))]
+#[repr(C)]
 pub(crate) struct Zspage {
     lock: ZspageLock,
     class: u8,
@@ -67,10 +104,7 @@ pub(crate) struct Zspage {
     region: Region,
     slots: Cell<Slots>,
     links: Links<Zspage>,
-    pages: [Cell<PackedPfn>; MAX_PAGES],
 }
-
-const _: () = assert!(DESCRIPTOR_ALIGN == 64);
 
 /// Tells the zspages of a pool from those of most others, with flags for what sets a zspage apart
 /// from most: so the hot paths have one byte to compare to find that nothing is special.
@@ -119,6 +153,16 @@ union Slots {
 // SAFETY: The cells are accessed only by who holds the lock that covers them, see the table above.
 unsafe impl Sync for Zspage {}
 
+// SAFETY: `Zspage::init` has the numbers written, and a zspage keeps its class.
+unsafe impl WithTail for Zspage {
+    type Item = PackedPfn;
+
+    #[inline]
+    fn tail_len(&self) -> usize {
+        self.geometry().pages as usize
+    }
+}
+
 impl Linked for Zspage {
     #[inline]
     fn links(&self) -> &Links<Self> {
@@ -133,8 +177,8 @@ impl Zspage {
     ///
     /// # Safety
     ///
-    /// `memory` is [`DESCRIPTOR_SIZE`] bytes, aligned to [`DESCRIPTOR_ALIGN`], that are the
-    /// caller's.
+    /// `memory` is as many bytes as [`DESCRIPTOR_SIZES`] tells for the pages, aligned to
+    /// [`DESCRIPTOR_ALIGN`], that are the caller's; and the class's zspages have that many pages.
     pub(crate) unsafe fn init(
         memory: NonNull<u8>,
         lock: ZspageLock,
@@ -143,10 +187,6 @@ impl Zspage {
         pfns: &[usize],
     ) -> Option<ObjRef<Self>> {
         let region = Region::of(*pfns.first()?);
-        let mut pages = [PackedPfn::NONE; MAX_PAGES];
-        for (page, &pfn) in pages.iter_mut().zip(pfns) {
-            *page = region.pack(pfn)?;
-        }
         let mut free = SlotSet::FULL;
         free.take_first();
         let zspage = memory.cast::<Self>();
@@ -161,8 +201,11 @@ impl Zspage {
                 region,
                 slots: Cell::new(Slots { free }),
                 links: Links::new(),
-                pages: pages.map(Cell::new),
             });
+            let pages = zspage.as_ptr().add(1).cast::<PackedPfn>();
+            for (index, &pfn) in pfns.iter().enumerate() {
+                pages.add(index).write(region.pack(pfn)?);
+            }
             ObjRef::from_ptr(zspage)
         };
         zspage.note_scattered();
@@ -205,25 +248,6 @@ impl Zspage {
     fn set_flag(&self, flag: u8, set: bool) {
         let tag = self.tag().with(flag, set);
         self.tag.store(tag.0, Ordering::Relaxed);
-    }
-
-    /// Notes whether the pages are next to each other. For the caller, see [`Self::set_flag`].
-    fn note_scattered(&self) {
-        let first = self.pfn(0);
-        let is_adjacent = (0..self.pages().len()).all(|index| self.pfn(index) == first + index);
-        self.set_flag(Tag::SCATTERED, !is_adjacent);
-    }
-
-    /// The page frame numbers of the pages, packed.
-    #[inline]
-    fn pages(&self) -> &[Cell<PackedPfn>] {
-        &self.pages[..(self.geometry().pages as usize).min(MAX_PAGES)]
-    }
-
-    /// The page frame number of page `index`. The caller holds `lock` or owns the zspage.
-    #[inline]
-    pub(crate) fn pfn(&self, index: usize) -> usize {
-        self.region.unpack(self.pages[index].get())
     }
 
     /// The index of the zspage's class, below [`CLASSES`].
@@ -540,7 +564,7 @@ impl PageOwner for Zspage {
             .zip(zspage.region.pack(to))
             .ok_or(Busy)?;
         let place = zspage
-            .pages()
+            .tail()
             .iter()
             .find(|place| place.get() == from_packed)
             .ok_or(Busy)?;
@@ -554,6 +578,26 @@ impl PageOwner for Zspage {
 }
 
 impl ObjRef<Zspage> {
+    /// Notes whether the pages are next to each other. For the caller, see [`Zspage::set_flag`].
+    fn note_scattered(self) {
+        let first = self.pfn(0);
+        let is_adjacent = (0..self.tail_len()).all(|index| self.pfn(index) == first + index);
+        self.set_flag(Tag::SCATTERED, !is_adjacent);
+    }
+
+    /// The page frame number of page `index`. The caller holds `lock` or owns the zspage.
+    #[inline]
+    pub(crate) fn pfn(self, index: usize) -> usize {
+        self.region.unpack(self.tail()[index].get())
+    }
+
+    /// The page frame number of the first page. For the caller, see [`Self::pfn`].
+    #[inline]
+    pub(crate) fn first_pfn(self) -> usize {
+        // SAFETY: Every zspage has a page.
+        self.region.unpack(unsafe { self.tail_item(0) }.get())
+    }
+
     /// The handle of slot `slot`.
     #[inline]
     pub(crate) fn handle(self, slot: usize) -> Handle {
@@ -589,7 +633,7 @@ impl ObjRef<Zspage> {
     ///
     /// The pages are new, and so far known to the caller alone.
     pub(crate) unsafe fn adopt_pages(self) {
-        for index in 0..self.pages().len() {
+        for index in 0..self.tail_len() {
             let pfn = self.pfn(index);
             // SAFETY: The page is allocated. It stays, and the descriptor lives, until
             // `release_page` has made it, or what took its place, unmovable.
@@ -609,7 +653,7 @@ impl ObjRef<Zspage> {
         // A reader keeps the pages from being moved: those that are locked are still the zspage's.
         let _reader = self.lock().read();
         let mut released = 0;
-        for index in 0..self.pages().len() {
+        for index in 0..self.tail_len() {
             // SAFETY: The page is the zspage's, so it is allocated.
             if let Some(page) = unsafe { LockedPage::try_lock(self.pfn(index)) } {
                 // SAFETY: The caller owns the zspage.
@@ -628,7 +672,7 @@ impl ObjRef<Zspage> {
     /// As for [`Self::try_release_pages`].
     pub(crate) unsafe fn release_pages(self) -> usize {
         let mut released = 0;
-        for index in 0..self.pages().len() {
+        for index in 0..self.tail_len() {
             while let Some(pfn) = self.get_page(index) {
                 // SAFETY: The page is allocated: `get_page` has taken a reference.
                 let page = unsafe { LockedPage::lock(pfn) };
@@ -651,7 +695,7 @@ impl ObjRef<Zspage> {
     /// Takes a reference to page `index`, if it was not released yet.
     fn get_page(self, index: usize) -> Option<usize> {
         let _reader = self.lock().read();
-        if self.pages[index].get() == PackedPfn::NONE {
+        if self.tail()[index].get() == PackedPfn::NONE {
             return None;
         }
         let pfn = self.pfn(index);
@@ -667,7 +711,7 @@ impl ObjRef<Zspage> {
     /// The zspage belongs to the caller, who holds its lock as a reader; no object is left in it.
     unsafe fn release_page(self, index: usize, page: LockedPage) {
         let pfn = self.pfn(index);
-        self.pages[index].set(PackedPfn::NONE);
+        self.tail()[index].set(PackedPfn::NONE);
         page.clear_movable();
         drop(page);
         // SAFETY: Nobody can reach the page now. If the kernel has isolated it, it has a reference

@@ -193,7 +193,7 @@ suite()
 		expect=("$1" "$2")
 		shift 2
 	fi
-	name="$kernel kernel: ${*%.sh}"
+	name="$kernel kernel: ${*%.sh}${append:+ ($append)}"
 	for test in "$@"; do
 		tests+=(--test "rsmalloc:$test")
 	done
@@ -202,6 +202,9 @@ suite()
 		--log "$logs/${name//[^A-Za-z0-9]/-}.console" -- \
 		"$work/$kernel/selftests/install/run_kselftest.sh" "${tests[@]}"
 }
+
+# With this, pools have the zspages that otherwise only large ones have.
+fine=rsmalloc.populous_pages=0
 
 # --- Putting it together -----------------------------------------------------
 
@@ -240,6 +243,7 @@ step ktap "plain kernel: costs" recorded_costs
 suite module.sh zpool.sh
 suite zswap.sh swap.sh compact.sh
 suite migrate.sh async.sh
+append=$fine suite zpool.sh
 
 step command "plain kernel: metadata of pages" page_metadata
 suite hugepages.sh migration_rate.sh
@@ -249,13 +253,13 @@ append=cma=224M suite cma.sh
 use_kernel debug
 suite module.sh zpool.sh
 suite migrate.sh async.sh lock.sh
-suite compact.sh
+append=$fine suite compact.sh
 suite --expect rsmalloc_zspage lockdep_report.sh
 suite --expect preempt_count_add bit_spin_lock.sh
 
 use_kernel rt
 suite module.sh zpool.sh zswap.sh swap.sh
-suite migrate.sh async.sh compact.sh
+append=$fine suite migrate.sh async.sh compact.sh
 
 use_kernel nocompact
 append=movablecore=400M suite module.sh zpool.sh compact.sh offline.sh

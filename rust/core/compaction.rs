@@ -12,7 +12,7 @@ use super::size_class::{ClassTable, MAX_CLASSES};
 /// How many classes above its own an object may be moved to.
 ///
 /// More would hardly find more free slots, and waste more of each.
-pub(crate) const REACH: usize = 4;
+pub(crate) const REACH: usize = 16;
 
 /// Pages that compaction can give back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

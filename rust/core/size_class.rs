@@ -5,22 +5,47 @@
 use super::{fullness, handle::MAX_SLOTS};
 
 /// Pages that a zspage can have at most.
-///
-/// Longer zspages waste less at their end and more while they are partly filled.
-pub(crate) const MAX_PAGES: usize = 8;
+pub(crate) const MAX_PAGES: usize = FINE.max_pages;
 
 /// Size classes that a table can have at most; a class index is one byte.
 pub(crate) const MAX_CLASSES: usize = 256;
 
-/// Sizes that share a class at least, as a fraction of a page.
-const SIZES_PER_PAGE: usize = MAX_CLASSES;
+/// The number of buckets: sizes of one bucket share their classes.
+pub(crate) const BUCKETS: usize = 256;
 
 /// Slot sizes are multiples of this many bytes, so that copies start aligned.
 const SLOT_ALIGN: usize = 8;
 
-/// Pages that a class is taken to have when its geometry is chosen. Half a zspage of each class is
-/// unused on average: in small pools, that is what long zspages cost.
-const PAGES_PER_CLASS: usize = 512;
+/// What zspages are best depends on how many there are of a class. Longer ones waste less at their
+/// end and more while they are partly filled, and more classes leave less of each slot unused and
+/// more zspages partly filled.
+struct Granularity {
+    /// Pages that a zspage can have at most.
+    max_pages: usize,
+    /// Pages that a class is taken to have when its geometry is chosen. Half a zspage of each class
+    /// is unused on average.
+    pages_per_class: usize,
+}
+
+const COARSE: Granularity = Granularity {
+    max_pages: 8,
+    pages_per_class: 512,
+};
+
+const FINE: Granularity = Granularity {
+    max_pages: 16,
+    pages_per_class: 1024,
+};
+
+/// The classes for the sizes of one bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Choice {
+    /// The index of the class that is used while there are few zspages.
+    pub(crate) coarse: u8,
+    /// The index of the class that is used when there are many. Its slots are not larger; it may be
+    /// the same class.
+    pub(crate) fine: u8,
+}
 
 /// The geometry of one size class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +102,12 @@ impl SizeClass {
         steps: 0,
     };
 
+    /// Whether it comes before `other` in a table.
+    const fn is_before(&self, other: &Self) -> bool {
+        self.slot_size < other.slot_size
+            || self.slot_size == other.slot_size && self.pages < other.pages
+    }
+
     /// Bytes from the beginning of the zspage to slot `slot`.
     #[inline]
     pub(crate) const fn start(&self, slot: usize) -> usize {
@@ -98,16 +129,22 @@ impl SizeClass {
     /// The cheapest class for objects of `size` bytes: the number of pages and of slots that take
     /// the least memory for each object, with the descriptor and what is unused in a partly filled
     /// zspage.
-    const fn cheapest(size: usize, page_size: usize, descriptor_size: usize) -> Self {
+    const fn cheapest(
+        size: usize,
+        page_size: usize,
+        descriptor_sizes: &DescriptorSizes,
+        granularity: &Granularity,
+    ) -> Self {
         let mut best = Self::UNUSED;
         let mut best_bytes = usize::MAX;
         let mut pages = 1;
-        while pages <= MAX_PAGES {
+        while pages <= granularity.max_pages {
             let mut slots = pages * page_size / size;
             if slots > MAX_SLOTS {
                 slots = MAX_SLOTS;
             }
-            let bytes = (pages * page_size + descriptor_size) * (2 * PAGES_PER_CLASS + pages);
+            let bytes = (pages * page_size + descriptor_sizes[pages])
+                * (2 * granularity.pages_per_class + pages);
             // bytes / slots < best_bytes / best.slots, without dividing. A tie goes to fewer pages.
             if best.slots == 0 || bytes * (best.slots as usize) < best_bytes * slots {
                 best_bytes = bytes;
@@ -124,37 +161,70 @@ impl SizeClass {
     }
 }
 
-/// All size classes, for one page size.
+/// Bytes of the descriptor of a zspage with so many pages.
+pub(crate) type DescriptorSizes = [usize; MAX_PAGES + 1];
+
+/// All size classes, for one page size, in the order of their slot sizes.
 pub(crate) struct ClassTable {
     page_size: usize,
     len: usize,
     classes: [SizeClass; MAX_CLASSES],
-    /// The class of each multiple of `page_size / SIZES_PER_PAGE` bytes.
-    class_of: [u8; SIZES_PER_PAGE + 1],
+    choices: [Choice; BUCKETS],
 }
 
 impl ClassTable {
-    /// Works the table out, for pages of `page_size` bytes and descriptors of `descriptor_size`.
-    pub(crate) const fn new(page_size: usize, descriptor_size: usize) -> Self {
-        let spacing = page_size / SIZES_PER_PAGE;
+    /// Works the table out, for pages of `page_size` bytes.
+    pub(crate) const fn new(page_size: usize, descriptor_sizes: &DescriptorSizes) -> Self {
         let mut table = Self {
             page_size,
             len: 0,
             classes: [SizeClass::UNUSED; MAX_CLASSES],
-            class_of: [0; SIZES_PER_PAGE + 1],
+            choices: [Choice { coarse: 0, fine: 0 }; BUCKETS],
         };
-        let mut step = 1;
-        while step <= SIZES_PER_PAGE {
-            let class = SizeClass::cheapest(step * spacing, page_size, descriptor_size);
-            // Sizes for which the same geometry is cheapest share a class.
-            if table.len == 0 || table.classes[table.len - 1].slot_size != class.slot_size {
-                table.classes[table.len] = class;
-                table.len += 1;
-            }
-            table.class_of[step] = (table.len - 1) as u8;
-            step += 1;
+        let mut best = [[SizeClass::UNUSED; 2]; BUCKETS];
+        let mut bucket = 0;
+        while bucket < BUCKETS {
+            let size = (bucket + 1) * (page_size / BUCKETS);
+            best[bucket] = [
+                SizeClass::cheapest(size, page_size, descriptor_sizes, &COARSE),
+                SizeClass::cheapest(size, page_size, descriptor_sizes, &FINE),
+            ];
+            table = table.with(best[bucket][0]).with(best[bucket][1]);
+            bucket += 1;
+        }
+        while bucket > 0 {
+            bucket -= 1;
+            table.choices[bucket] = Choice {
+                coarse: table.place_of(&best[bucket][0]) as u8,
+                fine: table.place_of(&best[bucket][1]) as u8,
+            };
         }
         table
+    }
+
+    /// Where `class` is in the table, or belongs.
+    const fn place_of(&self, class: &SizeClass) -> usize {
+        let mut place = 0;
+        while place < self.len && self.classes[place].is_before(class) {
+            place += 1;
+        }
+        place
+    }
+
+    /// The table with `class` in it.
+    const fn with(mut self, class: SizeClass) -> Self {
+        let place = self.place_of(&class);
+        if place < self.len && !class.is_before(&self.classes[place]) {
+            return self;
+        }
+        let mut index = self.len;
+        while index > place {
+            self.classes[index] = self.classes[index - 1];
+            index -= 1;
+        }
+        self.classes[place] = class;
+        self.len += 1;
+        self
     }
 
     /// The number of classes.
@@ -162,17 +232,21 @@ impl ClassTable {
         self.len
     }
 
-    /// The index of the class for objects of `size` bytes; [`None`] if no class takes that size,
-    /// which is 1 to the size of a page.
+    /// The bucket of objects of `size` bytes; [`None`] if no class takes that size, which is 1 to
+    /// the size of a page.
     #[inline]
-    pub(crate) fn index_for(&self, size: usize) -> Option<u8> {
-        let spacing = self.page_size / SIZES_PER_PAGE;
-        if size == 0 || size > self.page_size {
+    pub(crate) fn bucket(&self, size: usize) -> Option<u8> {
+        let last_byte = size.wrapping_sub(1);
+        if last_byte >= self.page_size {
             return None;
         }
-        self.class_of
-            .get((size + spacing - 1) >> spacing.trailing_zeros())
-            .copied()
+        let spacing = self.page_size / BUCKETS;
+        Some((last_byte >> spacing.trailing_zeros()) as u8)
+    }
+
+    /// The classes for the sizes of a bucket.
+    pub(crate) const fn choice(&self, bucket: u8) -> Choice {
+        self.choices[bucket as usize]
     }
 
     /// The geometry of class `index`.

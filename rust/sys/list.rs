@@ -83,6 +83,17 @@ impl<T: WithTail> ObjRef<T> {
         // allocation's.
         unsafe { slice::from_raw_parts(self.0.as_ptr().add(1).cast(), self.tail_len()) }
     }
+
+    /// Item `index` of the array that follows the object.
+    ///
+    /// # Safety
+    ///
+    /// There are more items than `index`.
+    #[inline]
+    pub(crate) unsafe fn tail_item(&self, index: usize) -> &Cell<T::Item> {
+        // SAFETY: The caller promises that the item is there. For the rest, see `tail`.
+        unsafe { &*self.0.as_ptr().add(1).cast::<Cell<T::Item>>().add(index) }
+    }
 }
 
 // SAFETY: It is a shared reference to a `T`, which may go where `&T` may go.

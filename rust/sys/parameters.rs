@@ -10,3 +10,9 @@ pub(crate) fn wasted_share() -> u32 {
     // SAFETY: It only reads a number.
     unsafe { bindings::rsmalloc_wasted_share() }
 }
+
+/// The number of pages of a class from which on its objects are stored in finer classes.
+pub(crate) fn populous_pages() -> usize {
+    // SAFETY: It only reads a number.
+    unsafe { bindings::rsmalloc_populous_pages() as usize }
+}

@@ -16,7 +16,7 @@ use crate::{
 };
 use core::{marker::PhantomData, pin::Pin, ptr};
 use kernel::{
-    alloc::{flags::GFP_KERNEL, AllocError, KBox},
+    alloc::{flags::GFP_KERNEL, AllocError, KVBox},
     error::code::{EINVAL, ENOMEM, ENOSPC},
     init::InPlaceInit,
     str::CStr,
@@ -112,7 +112,7 @@ impl<T: Backend> Registration<T> {
         let name = unsafe { CStr::from_char_ptr(name) };
         // zswap's own flags leave reclaim out, but it makes a pool where it may sleep, and does so
         // itself.
-        match KBox::try_pin_init(T::new(name), GFP_KERNEL) {
+        match KVBox::try_pin_init(T::new(name), GFP_KERNEL) {
             Ok(pool) => pool.into_foreign().cast_mut(),
             Err(_) => ptr::null_mut(),
         }
@@ -123,7 +123,7 @@ impl<T: Backend> Registration<T> {
     /// `pool` came from `create`, and is not used any more.
     unsafe extern "C" fn destroy(pool: *mut ffi::c_void) {
         // SAFETY: `create` made it with `into_foreign`, and the caller gives it up.
-        drop(unsafe { Pin::<KBox<T>>::from_foreign(pool) });
+        drop(unsafe { Pin::<KVBox<T>>::from_foreign(pool) });
     }
 
     /// # Safety

@@ -106,9 +106,17 @@ is_loaded()
 	[ -d /sys/module/rsmalloc ]
 }
 
+# The module's parameters on the kernel command line: insmod, unlike modprobe,
+# does not look there.
+parameters()
+{
+	tr ' ' '\n' </proc/cmdline | sed -n 's/^rsmalloc\.//p'
+}
+
 load()
 {
-	is_loaded || insmod "$DIR/rsmalloc.ko"
+	# shellcheck disable=SC2046 # None has a blank.
+	is_loaded || insmod "$DIR/rsmalloc.ko" $(parameters)
 }
 
 # may_waste PERCENT: of a pool, before the module compacts it in the background.

@@ -54,6 +54,7 @@ struct State {
     work: Vec<Box<dyn FnOnce()>>,
     ticks: Vec<Box<dyn FnOnce()>>,
     wasted_share: u32,
+    populous_pages: usize,
 }
 
 const ARENA_PAGES: usize = 4096;
@@ -100,6 +101,7 @@ impl Machine {
                 work: Vec::new(),
                 ticks: Vec::new(),
                 wasted_share: 0,
+                populous_pages: usize::MAX,
             })
         });
         Self(())
@@ -191,6 +193,10 @@ impl Machine {
     /// Sets the module's parameter of that name.
     pub(crate) fn set_wasted_share(&self, share: u32) {
         with(|state| state.wasted_share = share);
+    }
+
+    pub(crate) fn set_populous_pages(&self, pages: usize) {
+        with(|state| state.populous_pages = pages);
     }
 
     /// Whether somebody is moving the page.
@@ -435,6 +441,10 @@ pub(super) fn add_tick(tick: Box<dyn FnOnce()>) {
 
 pub(crate) fn wasted_share() -> u32 {
     with(|state| state.wasted_share)
+}
+
+pub(crate) fn populous_pages() -> usize {
+    with(|state| state.populous_pages)
 }
 
 pub(super) fn run_work() {

@@ -2,7 +2,7 @@
 
 //! Compaction: what it wins, and that nothing else comes of it.
 
-use super::pool::{contents, geometry, Tester, MEMORIES};
+use super::pool::{choice, contents, geometry, machines, Tester};
 use crate::{
     backend::Backend,
     compaction::{Scope, EMPTYING_PAGES},
@@ -34,7 +34,7 @@ impl Random {
 }
 
 fn class_of(size: usize) -> &'static SizeClass {
-    CLASS_TABLE.class(CLASS_TABLE.index_for(size).unwrap())
+    CLASS_TABLE.class(choice(size).coarse)
 }
 
 /// Stores `count` objects of random sizes up to `limit`.
@@ -89,8 +89,7 @@ fn fewest_pages(tester: &Tester) -> usize {
 /// next to each other as well.
 #[test]
 fn compaction_packs_each_class() {
-    for memory in MEMORIES {
-        let machine = Machine::new(memory);
+    for machine in machines() {
         let mut tester = Tester::new();
         let before = (machine.pages(), machine.objects());
         let mut random = Random(1);
@@ -116,8 +115,7 @@ fn compaction_packs_each_class() {
 /// to slots too small for them, and an estimate that promises what cannot be had.
 #[test]
 fn compaction_fills_larger_classes() {
-    for memory in MEMORIES {
-        let machine = Machine::new(memory);
+    for machine in machines() {
         let mut tester = Tester::new();
         let before = (machine.pages(), machine.objects());
         let mut random = Random(2);
@@ -180,8 +178,7 @@ fn few_objects_are_moved_for_a_page() {
 /// points or has been moved before, and a mapping that is ended in the wrong place.
 #[test]
 fn a_mapped_object_stays() {
-    for memory in MEMORIES {
-        let machine = Machine::new(memory);
+    for machine in machines() {
         let mut tester = Tester::new();
         let mut random = Random(3);
         for _ in 0..3 {

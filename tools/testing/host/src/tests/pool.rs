@@ -8,7 +8,10 @@ use crate::{
         MapMode::{self, ReadOnly, ReadWrite, WriteOnly},
     },
     compaction::{Compacted, Limit, Scope},
-    core::{handle::Handle, size_class::SizeClass},
+    core::{
+        handle::Handle,
+        size_class::{Choice, SizeClass},
+    },
     error::Error,
     pool::{Pool, FEW_ZSPAGES, NEXT_CLASSES},
     sys::{
@@ -194,10 +197,15 @@ pub(super) fn geometry(handle: Handle) -> &'static SizeClass {
     unsafe { Zspage::of(handle) }.geometry()
 }
 
-/// The largest size of an object that goes to a class.
-fn largest_size(class: u8) -> usize {
-    let is_of_class = |size: &usize| CLASS_TABLE.index_for(*size) == Some(class);
-    (1..=PAGE_SIZE).rev().find(is_of_class).unwrap()
+/// The classes for objects of `size` bytes.
+pub(super) fn choice(size: usize) -> Choice {
+    CLASS_TABLE.choice(CLASS_TABLE.bucket(size).unwrap())
+}
+
+/// The largest size of an object that goes to a class of a small pool, if that has it.
+fn largest_size(class: u8) -> Option<usize> {
+    let is_of_class = |size: &usize| choice(*size).coarse == class;
+    (1..=PAGE_SIZE).rev().find(is_of_class)
 }
 
 pub(super) fn contents(size: usize, seed: u8) -> Vec<u8> {
@@ -206,16 +214,30 @@ pub(super) fn contents(size: usize, seed: u8) -> Vec<u8> {
         .collect()
 }
 
-pub(super) const MEMORIES: [Memory; 3] =
-    [Memory::Plenty, Memory::Fragmented, Memory::PartlyFragmented];
+const MEMORIES: [Memory; 3] = [Memory::Plenty, Memory::Fragmented, Memory::PartlyFragmented];
 
-/// Catches an object whose bytes are lost or are another's: every size, in memory that needs no
-/// bounce buffers, in one in which every object over a page boundary needs one, and in one with
-/// both.
+/// From how many pages on a class is populous, so that pools have coarse classes alone or fine
+/// ones alone.
+const GRANULARITIES: [usize; 2] = [usize::MAX, 0];
+
+/// Machines whose memory needs no bounce buffers, has every object over a page boundary need one,
+/// and does both; with coarse classes, and with fine ones.
+pub(super) fn machines() -> impl Iterator<Item = Machine> {
+    let machine = |memory, populous_pages| {
+        let machine = Machine::new(memory);
+        machine.set_populous_pages(populous_pages);
+        machine
+    };
+    MEMORIES
+        .into_iter()
+        .flat_map(move |memory| GRANULARITIES.map(|pages| (memory, pages)))
+        .map(move |(memory, pages)| machine(memory, pages))
+}
+
+/// Catches an object whose bytes are lost or are another's: every size, on every machine.
 #[test]
 fn every_size_keeps_its_contents() {
-    for memory in MEMORIES {
-        let machine = Machine::new(memory);
+    for machine in machines() {
         let mut tester = Tester::new();
         for size in 1..=PAGE_SIZE {
             tester.store(contents(size, size as u8)).unwrap();
@@ -237,11 +259,11 @@ fn every_size_keeps_its_contents() {
 /// class, filled to the slot size, whatever the object's own size was.
 #[test]
 fn neighbours_do_not_overlap() {
-    for memory in MEMORIES {
-        let _machine = Machine::new(memory);
+    for _machine in machines() {
         let mut tester = Tester::new();
         for size in (16..=PAGE_SIZE).step_by(16) {
-            let class = CLASS_TABLE.class(CLASS_TABLE.index_for(size).unwrap());
+            let class = geometry(tester.store(contents(size, 0)).unwrap());
+            tester.free_all();
             let len = class.slot_size as usize;
             let handles: Vec<Handle> = (0..class.slots)
                 .map(|slot| tester.store(contents(len, slot)).unwrap())
@@ -303,11 +325,16 @@ fn without_memory_nothing_is_left_behind() {
 fn a_small_class_uses_the_room_of_the_next() {
     for distance in 1..=NEXT_CLASSES as u8 {
         for class in 0..CLASSES as u8 - distance {
+            let (own, larger) = (class, class + distance);
+            let (Some(own_size), Some(larger_size)) = (largest_size(own), largest_size(larger))
+            else {
+                continue;
+            };
             let machine = Machine::new(Memory::Plenty);
             let mut tester = Tester::new();
-            let (own, larger) = (class, class + distance);
             let mut store = |class| {
-                let handle = tester.store(contents(largest_size(class), class)).unwrap();
+                let size = if class == own { own_size } else { larger_size };
+                let handle = tester.store(contents(size, class)).unwrap();
                 (geometry(handle), handle.descriptor())
             };
             let geometry_of = |class| CLASS_TABLE.class(class);
@@ -328,6 +355,46 @@ fn a_small_class_uses_the_room_of_the_next() {
             tester.validate(&machine);
             tester.free_all();
         }
+    }
+}
+
+/// Catches a pool whose classes stay coarse when there are many objects, or fine when there are few
+/// again; and free slots of the coarse class that are left unused when there are many.
+#[test]
+fn populous_classes_are_fine() {
+    const POPULOUS_PAGES: usize = 64;
+    let has_two = |size: &usize| choice(*size).fine != choice(*size).coarse;
+    for size in (1..=PAGE_SIZE).step_by(48).filter(has_two) {
+        let machine = Machine::new(Memory::Plenty);
+        machine.set_populous_pages(POPULOUS_PAGES);
+        let mut tester = Tester::new();
+        let [coarse, fine] =
+            [choice(size).coarse, choice(size).fine].map(|index| CLASS_TABLE.class(index));
+        let store = |tester: &mut Tester| tester.store(contents(size, 1)).unwrap();
+        let mut handles = Vec::new();
+        while tester.pool.pages() < POPULOUS_PAGES as u64 {
+            handles.push(store(&mut tester));
+        }
+        let full_zspages = tester.pool.pages() as usize / coarse.pages as usize;
+        while handles.len() < full_zspages * coarse.slots as usize {
+            handles.push(store(&mut tester));
+        }
+        assert!(handles.iter().all(|handle| geometry(*handle) == coarse));
+        for _ in 0..fine.slots {
+            assert_eq!(geometry(store(&mut tester)), fine);
+        }
+        let freed = handles.remove(handles.len() / 2);
+        tester.free(freed);
+        assert_eq!(store(&mut tester), freed);
+        assert_eq!(geometry(store(&mut tester)), fine);
+        tester.validate(&machine);
+
+        tester.free_all();
+        tester.pool.release_kept();
+        let handle = store(&mut tester);
+        assert_eq!(geometry(handle), coarse);
+        tester.free(handle);
+        tester.validate(&machine);
     }
 }
 
@@ -440,8 +507,7 @@ fn free_slots_are_used_first() {
 /// objects that all need a buffer, and of one object several times.
 #[test]
 fn many_mappings_at_once() {
-    for memory in MEMORIES {
-        let machine = Machine::new(memory);
+    for machine in machines() {
         let mut tester = Tester::new();
         let handles: Vec<Handle> = (0..64)
             .map(|i| tester.store(contents(3000 + i, i as u8)).unwrap())
@@ -458,23 +524,24 @@ fn many_mappings_at_once() {
     }
 }
 
+/// Moves a page, and returns whether it moved.
+fn move_page(machine: &Machine, pfn: usize) -> bool {
+    machine.isolate(pfn);
+    machine.start_migration(pfn);
+    machine.finish_migration(pfn)
+}
+
 /// Moves each page of the pool once, and returns the number of those that moved.
 fn move_all_pages(machine: &Machine) -> usize {
     let pages = machine.movable_pages();
-    let migrate = |pfn: &&usize| {
-        machine.isolate(**pfn);
-        machine.start_migration(**pfn);
-        machine.finish_migration(**pfn)
-    };
-    pages.iter().filter(migrate).count()
+    pages.iter().filter(|pfn| move_page(machine, **pfn)).count()
 }
 
 /// Catches contents that stay behind, or a page array that does not follow: every size, moved
 /// twice.
 #[test]
 fn moving_pages_keeps_the_contents() {
-    for memory in MEMORIES {
-        let machine = Machine::new(memory);
+    for machine in machines() {
         let mut tester = Tester::new();
         for size in (1..=PAGE_SIZE).step_by(13) {
             tester.store(contents(size, size as u8)).unwrap();
@@ -491,6 +558,29 @@ fn moving_pages_keeps_the_contents() {
     }
 }
 
+/// Catches a page that is still taken for the neighbour of the one before it when it alone has
+/// moved: of each class's zspages, the pages one by one, the last first.
+#[test]
+fn pages_move_alone() {
+    for machine in machines() {
+        let mut tester = Tester::new();
+        for size in (16..=PAGE_SIZE).step_by(16) {
+            let slots = geometry(tester.store(contents(size, 0)).unwrap()).slots;
+            for seed in 1..slots {
+                tester.store(contents(size, seed)).unwrap();
+            }
+            for pfn in machine.movable_pages().into_iter().rev() {
+                assert!(move_page(&machine, pfn));
+                for raw in tester.objects.keys() {
+                    tester.check(Handle::from_raw(*raw));
+                }
+            }
+            tester.free_all();
+            tester.pool.release_kept();
+        }
+    }
+}
+
 /// Catches a page that is taken for one 16 TiB away, which somebody else owns: the page frame
 /// numbers of a zspage are kept without what they have in common. Where that differs, nothing is
 /// allocated and nothing is moved.
@@ -501,12 +591,10 @@ fn pages_of_two_regions_do_not_mix() {
     let elsewhere = tester.store(contents(PAGE_SIZE, 0)).unwrap();
     machine.set_memory(Memory::AtBorder);
     let size_with = |has: fn(u8) -> bool| {
-        let mut classes = 0..CLASSES as u8;
-        largest_size(
-            classes
-                .find(|class| has(CLASS_TABLE.class(*class).pages))
-                .unwrap(),
-        )
+        (0..CLASSES as u8)
+            .filter(|class| has(CLASS_TABLE.class(*class).pages))
+            .find_map(largest_size)
+            .unwrap()
     };
     let one_page = size_with(|pages| pages == 1);
     let several_pages = size_with(|pages| pages > 1);
@@ -648,8 +736,15 @@ proptest! {
     /// memory running out and coming back, the invariants checked after each step, and nothing left
     /// at the end.
     #[test]
-    fn any_sequence_keeps_the_invariants(steps in prop::collection::vec(step(), 1..200)) {
+    fn any_sequence_keeps_the_invariants(
+        populous_pages in prop_oneof![
+            prop::sample::select(&GRANULARITIES[..]),
+            (1..64usize)
+        ],
+        steps in prop::collection::vec(step(), 1..200)
+    ) {
         let machine = Machine::new(Memory::Plenty);
+        machine.set_populous_pages(populous_pages);
         machine.set_wasted_share(3);
         let mut tester = Tester::new();
         let before = (machine.pages(), machine.objects());

@@ -5,80 +5,101 @@
 use crate::{
     core::{
         handle::MAX_SLOTS,
-        size_class::{ClassTable, MAX_CLASSES, MAX_PAGES},
+        size_class::{ClassTable, SizeClass, BUCKETS, MAX_CLASSES, MAX_PAGES},
     },
-    zspage::DESCRIPTOR_SIZE,
+    zspage::DESCRIPTOR_SIZES,
 };
 
 const PAGE_SIZES: [usize; 3] = [4096, 16384, 65536];
 
 fn tables() -> impl Iterator<Item = (usize, ClassTable)> {
     PAGE_SIZES
-        .map(|page_size| (page_size, ClassTable::new(page_size, DESCRIPTOR_SIZE)))
+        .map(|page_size| (page_size, ClassTable::new(page_size, &DESCRIPTOR_SIZES)))
         .into_iter()
+}
+
+/// The indices of the coarse and the fine class for objects of `size` bytes.
+fn choice(table: &ClassTable, size: usize) -> [u8; 2] {
+    let choice = table.choice(table.bucket(size).unwrap());
+    [choice.coarse, choice.fine]
 }
 
 /// Catches a size that has no class, or one whose slots are too small for it.
 #[test]
-fn every_size_fits_its_class() {
+fn every_size_fits_its_classes() {
     for (page_size, table) in tables() {
-        assert_eq!(table.index_for(0), None);
         for size in 1..=page_size {
-            let class = table.class(table.index_for(size).unwrap());
+            let [coarse, fine] = choice(&table, size).map(|index| table.class(index));
             assert!(
-                class.slot_size as usize >= size,
-                "{size} of {page_size}: {class:?}"
+                fine.slot_size as usize >= size,
+                "{size} of {page_size}: {fine:?}"
+            );
+            assert!(
+                coarse.slot_size >= fine.slot_size,
+                "{size} of {page_size}: {coarse:?}, {fine:?}"
             );
         }
-        for size in [page_size + 1, 2 * page_size, usize::MAX] {
-            assert_eq!(table.index_for(size), None);
+        for size in [0, page_size + 1, 2 * page_size, usize::MAX] {
+            assert_eq!(table.bucket(size), None);
         }
     }
 }
 
-/// Catches a table in which a larger object gets a smaller slot, or two classes that are the same.
+/// Catches a table in which a larger object gets a smaller slot, a class that no size has, or two
+/// that are the same.
 #[test]
 fn classes_grow_with_the_size() {
     for (page_size, table) in tables() {
         assert!(table.len() <= MAX_CLASSES);
-        assert_eq!(table.index_for(1), Some(0));
-        assert_eq!(table.index_for(page_size), Some((table.len() - 1) as u8));
-        for size in 2..=page_size {
-            let (before, index) = (
-                table.index_for(size - 1).unwrap(),
-                table.index_for(size).unwrap(),
-            );
-            assert!(index == before || index == before + 1);
+        let mut used = [false; MAX_CLASSES];
+        let mut before = [0; 2];
+        for size in 1..=page_size {
+            let classes = choice(&table, size);
+            assert!(classes[0] >= before[0] && classes[1] >= before[1]);
+            for index in classes {
+                used[index as usize] = true;
+            }
+            before = classes;
         }
+        assert_eq!(used, std::array::from_fn(|index| index < table.len()));
         for index in 1..table.len() {
-            let [before, class] = [index - 1, index].map(|i| table.class(i as u8));
-            assert!(class.slot_size > before.slot_size);
+            let [before, class] = [index - 1, index]
+                .map(|i| table.class(i as u8))
+                .map(|class| (class.slot_size, class.pages));
+            assert!(class > before);
         }
     }
 }
 
 /// Catches a geometry that throws memory away: for sizes above 1/64 page, which is the smallest
 /// slot there is, rounding up and the end of the zspage together cost at most the spacing of the
-/// sizes and a few per cent of a slot.
+/// sizes and a few per cent of a slot; and fine classes that are no better than coarse ones.
 #[test]
 fn waste_is_bounded() {
     for (page_size, table) in tables() {
-        let spacing = page_size / MAX_CLASSES;
-        let mut waste_sum = 0.0;
+        let spacing = page_size / BUCKETS;
+        let mut waste_sums = [0.0; 2];
         for size in page_size / MAX_SLOTS..=page_size {
-            let class = table.class(table.index_for(size).unwrap());
-            let bytes = class.pages as usize * page_size;
-            let waste = bytes as f64 / class.slots as f64 - size as f64;
-            waste_sum += waste / size as f64;
+            let classes = choice(&table, size).map(|index| table.class(index));
+            let waste_of = |class: &SizeClass| {
+                let bytes = class.pages as usize * page_size;
+                bytes as f64 / class.slots as f64 - size as f64
+            };
             // The worst size is just above the largest that does not take a whole page: 8 pages /
-            // 9.
-            assert!(
-                waste <= spacing as f64 + page_size as f64 / (MAX_PAGES + 1) as f64,
-                "{size} of {page_size}: {class:?}"
-            );
+            // 9, or 16 / 17.
+            let wastes = classes.map(waste_of);
+            for (waste, max_pages) in wastes.iter().zip([8, MAX_PAGES]) {
+                assert!(
+                    *waste <= spacing as f64 + page_size as f64 / (max_pages + 1) as f64,
+                    "{size} of {page_size}: {classes:?}"
+                );
+            }
+            for (sum, waste) in waste_sums.iter_mut().zip(wastes) {
+                *sum += waste / size as f64;
+            }
         }
-        let mean = waste_sum / (page_size - page_size / MAX_SLOTS) as f64;
-        assert!(mean < 0.04, "{mean}");
+        let [coarse, fine] = waste_sums.map(|sum| sum / (page_size - page_size / MAX_SLOTS) as f64);
+        assert!(coarse < 0.04 && fine < 0.75 * coarse, "{coarse}, {fine}");
     }
 }
 
