@@ -81,10 +81,12 @@ impl Class {
         self.partial.lock_nested()
     }
 
-    /// Takes a slot of a partly filled zspage, or [`None`] if the class has no free slot.
+    /// Takes a slot, of a partly filled zspage if there is one, and returns its handle; [`None`] if
+    /// the class has no free slot.
     #[inline]
-    pub(crate) fn take_slot(&self) -> Option<(ObjRef<Zspage>, usize)> {
-        self.lock().take_slot()
+    pub(crate) fn take_slot(&self) -> Option<Handle> {
+        let (zspage, slot) = self.lock().take_slot()?;
+        Some(zspage.handle(slot))
     }
 
     /// Makes a zspage of which the caller has taken the first slot available to others.

@@ -172,7 +172,7 @@ impl Backend for Pool {
             _ => Error::ObjectTooLarge,
         })?;
         match self.class(self.class_of(bucket)).take_slot() {
-            Some((zspage, slot)) => Ok(zspage.handle(slot)),
+            Some(handle) => Ok(handle),
             None => self.malloc_elsewhere(bucket, gfp),
         }
     }
@@ -286,29 +286,29 @@ impl Pool {
     /// Allocates an object for whose `bucket` the class that it goes to has no free slot.
     #[cold]
     fn malloc_elsewhere(&self, bucket: u8, gfp: Gfp) -> Result<Handle, Error> {
-        let (before, now) = (self.class_of(bucket), self.class_for_growth(bucket));
-        let found = self.take_slot_near(bucket, before).or_else(|| {
-            if now == before {
-                return None;
-            }
-            self.class_of[bucket as usize].store(now, Ordering::Relaxed);
-            let found = self.class(now).take_slot();
-            found.or_else(|| self.take_slot_near(bucket, now))
-        });
-        if let Some((zspage, slot)) = found {
-            return Ok(zspage.handle(slot));
+        let index = self.class_of(bucket);
+        if let Some(handle) = self.take_slot_near(bucket, index) {
+            return Ok(handle);
         }
-        let zspage = match self.new_zspage(now, gfp) {
+        let grown = self.class_for_growth(bucket);
+        if grown != index {
+            self.class_of[bucket as usize].store(grown, Ordering::Relaxed);
+            let own = self.class(grown).take_slot();
+            if let Some(handle) = own.or_else(|| self.take_slot_near(bucket, grown)) {
+                return Ok(handle);
+            }
+        }
+        let zspage = match self.new_zspage(grown, gfp) {
             // What is kept for a moment is wanted now, by another class.
-            Err(_) if self.release_kept() > 0 => self.new_zspage(now, gfp)?,
+            Err(_) if self.release_kept() > 0 => self.new_zspage(grown, gfp)?,
             made => made?,
         };
-        self.class(now).insert(zspage);
+        self.class(grown).insert(zspage);
         Ok(zspage.handle(0))
     }
 
     /// Takes a slot for an object of `bucket` that is not of class `index` but not much larger.
-    fn take_slot_near(&self, bucket: u8, index: u8) -> Option<(ObjRef<Zspage>, usize)> {
+    fn take_slot_near(&self, bucket: u8, index: u8) -> Option<Handle> {
         let coarse = CLASS_TABLE.choice(bucket).coarse;
         if index != coarse {
             // What was stored there when there was less.

@@ -5,7 +5,7 @@
 use super::pool::{choice, contents, geometry, machines, Tester};
 use crate::{
     backend::Backend,
-    compaction::{Scope, EMPTYING_PAGES},
+    compaction::{Limit, Scope, EMPTYING_PAGES},
     core::{
         compaction::{can_be_emptied, gain},
         handle::Handle,
@@ -14,12 +14,13 @@ use crate::{
     sys::{
         machine::{Machine, Memory},
         page::PAGE_SIZE,
+        preempt::run_meanwhile,
         shrinker::Shrink,
     },
     zspage::{CLASSES, CLASS_TABLE},
 };
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap, ptr, rc::Rc};
 
 /// Random numbers, the same each time.
 struct Random(u64);
@@ -277,6 +278,28 @@ fn without_memory_nothing_moves() {
         assert_eq!(objects, (left >= 2) as usize);
         check_all(&tester, &machine);
     }
+    tester.free_all();
+}
+
+/// Catches compactors that get in each other's way: who asks while another is at it goes away.
+#[test]
+fn one_compacts_at_a_time() {
+    let _machine = Machine::new(Memory::Plenty);
+    let mut tester = Tester::new();
+    let mut random = Random(10);
+    fill_and_free_half(&mut tester, &mut random, 500, PAGE_SIZE);
+    let asked = Rc::new(Cell::new(0));
+    let (times, pool) = (Rc::clone(&asked), ptr::from_ref(&*tester.pool));
+    let another = move || {
+        times.set(times.get() + 1);
+        // SAFETY: The pool lives longer than this is called.
+        let pool = unsafe { &*pool };
+        assert_eq!(pool.compact(Scope::LargerClasses, Limit::NONE), None);
+        assert_eq!(pool.scan(1), None);
+    };
+    let compact = || tester.compact(Scope::LargerClasses, usize::MAX);
+    let compacted = run_meanwhile(another, compact);
+    assert!(asked.get() >= compacted.objects && compacted.objects > 0);
     tester.free_all();
 }
 
