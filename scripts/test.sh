@@ -160,13 +160,37 @@ shell_scripts()
 		\( -name '*.sh' -o -path ./.ci/run \) -exec shellcheck -x -P SCRIPTDIR:. {} +
 }
 
+# The tests leave half of two processors idle. Kernels that are not there yet are
+# built in the other half.
+build_kernels()
+{
+	# A process group of its own, to be ended as a whole.
+	# shellcheck disable=SC2016 # It is the other shell that expands it.
+	setsid nice -n 19 bash -ec 'for name; do "$0" kernel "$name"; done' \
+		"$here/setup.sh" "$@" >"$logs/kernels.log" 2>&1 {lock}>&- &
+	builder=$!
+	trap 'kill -- "-$builder" 2>/dev/null || true' EXIT
+}
+
+# Waits for a kernel that is being built, or builds it if nobody does.
+set_up_kernel()
+{
+	until "$here/setup.sh" env "$1" >/dev/null 2>&1; do
+		if ! kill -0 "$builder" 2>/dev/null; then
+			"$here/setup.sh" kernel "$1"
+			return
+		fi
+		sleep 5
+	done
+}
+
 # use_kernel NAME: makes it the one that the following suites run on.
 use_kernel()
 {
 	local assignments
 
 	kernel=$1
-	[[ $1 == plain ]] || step command "$1 kernel: set-up" "$here/setup.sh" kernel "$1"
+	[[ $1 == plain ]] || step command "$1 kernel: set-up" set_up_kernel "$1"
 	assignments=$("$here/setup.sh" env "$1") || return 0
 	eval "$assignments"
 	step command "$1 kernel: module" build_module "$1"
@@ -223,6 +247,7 @@ flock -n "$lock" || {
 }
 rm -rf "$logs"
 mkdir -p "$logs"
+build_kernels debug rt nocompact
 
 step command "shell scripts" shell_scripts
 step command "Rust format" make -C "$top" "${RSMALLOC_MAKE_ARGS[@]}" rustfmtcheck
