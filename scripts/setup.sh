@@ -383,7 +383,7 @@ set_up()
 	fi
 	if ! complete "$kdir"; then
 		need_space "$cache" 2500 "building the kernel"
-		echo "a kernel build takes five to ten minutes on two processors"
+		echo "a kernel build takes five to fifteen minutes on two processors"
 		step "kernel $flavour" fill "$kdir" build_kernel "$flavour"
 	fi
 }
