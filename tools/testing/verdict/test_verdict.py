@@ -127,6 +127,7 @@ COMPLAINTS = [
 HARMLESS = [
     "kmemleak: Kernel memory leak detector initialized (mem pool available: 15679)",
     "Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on, data leaks possible",
+    'virtme-ng-init: WARNING: failed to run: "ip" link set dev lo up (error: No such file or directory (os error 2))',
 ]
 
 # What, the log, the exit status with --expect, and a part of what must be printed.
