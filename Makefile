@@ -4,16 +4,40 @@
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
 
-# The defaults of the kernel's Makefile, which gets to see what the command
-# line says about them.
-RUSTC = rustc
+RUSTC ?= $(shell scripts/find_rustc.sh '$(KDIR)')
+RUSTC := $(RUSTC)
 RUSTFMT = rustfmt
 BINDGEN = bindgen
-CC = $(if $(LLVM),$(filter %/,$(LLVM))clang$(filter -%,$(LLVM)),$(CROSS_COMPILE)gcc)
+
+# A kernel without CONFIG_RUST has no Rust crates: they are built with the module
+# (rust/crates/Kbuild.include), from the kernel's source and that of Rust's
+# library. The kernel's Makefiles choose flags by CONFIG_RUSTC_VERSION, which is 0
+# in such a kernel.
+ifneq ($(shell sed -n 's/^CONFIG_RUST=//p' '$(KDIR)/include/config/auto.conf' 2>/dev/null),y)
+cache = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rsmalloc
+KSRC ?= $(firstword $(wildcard /usr/src/linux-source-6.12/rust/.. $(cache)/linux-source-*/rust/..) \
+	/usr/src/linux-source-6.12.tar.xz)
+RUST_LIB_SRC ?= $(shell '$(RUSTC)' --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library
+without_rust = KSRC='$(abspath $(KSRC))' RUST_LIB_SRC='$(RUST_LIB_SRC)' CONFIG_RUSTC_VERSION=$(shell \
+	'$(RUSTC)' --version 2>/dev/null | awk '{ split($$2, v, /[.-]/); print v[1] * 100000 + v[2] * 100 + v[3] }')
+endif
+
+# The kernel's build deletes a module that it cannot describe to BPF.
+without_btf = $(if $(shell command -v $(or $(PAHOLE),pahole)),,CONFIG_DEBUG_INFO_BTF_MODULES=)
+
+kbuild = +$(MAKE) -C '$(KDIR)' M='$(CURDIR)' RUSTC='$(RUSTC)' BINDGEN='$(BINDGEN)' $(without_rust) $(without_btf)
 
 PHONY := all modules
-all modules: preflight	## build rsmalloc.ko for the kernel in KDIR (the default target)
+all modules: same-target	## build rsmalloc.ko for the kernel in KDIR (the default target)
 	$(kbuild) modules
+
+# Kbuild compares the times of files, by which objects of one kernel can be newer
+# than the headers of another.
+PHONY += same-target
+same-target: preflight
+	@$(target) | cmp -s - .target || { $(MAKE) -s clean && $(target) >.target; }
+target = { echo '$(abspath $(KDIR)) $(KSRC)'; '$(RUSTC)' --version --verbose; cd '$(KDIR)'; \
+	cat include/config/auto.conf include/generated/utsrelease.h include/generated/autoconf.h Module.symvers; } | cksum
 
 PHONY += modules_install
 modules_install: preflight-root	## install rsmalloc.ko among the modules of that kernel (INSTALL_MOD_PATH= to put them elsewhere)
@@ -22,6 +46,7 @@ modules_install: preflight-root	## install rsmalloc.ko among the modules of that
 
 PHONY += clean
 clean:	## delete what was built in this tree
+	@rm -rf crates .target
 	@find . -name .git -prune -o -name target -prune -o \
 		\( -name '*.[aos]' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
 		-o -name '.*.cmd' -o -name '.*.d' -o -name '*.rsi' -o -name '*.tmp' \
@@ -30,7 +55,7 @@ clean:	## delete what was built in this tree
 		-type f -exec rm -f {} +
 
 PHONY += clippy
-clippy: preflight	## build with clippy's advice, and with every warning as an error
+clippy: same-target	## build with clippy's advice, and with every warning as an error
 	$(kbuild) CLIPPY=1 KRUSTFLAGS='$(KRUSTFLAGS) -Dwarnings' modules
 
 rust_sources = $(shell find rust tools -name target -prune -o -name '*.rs' ! -name bindings_generated.rs -print)
@@ -70,10 +95,8 @@ help:	## list the targets
 
 PHONY += preflight preflight-root
 preflight:
-	@scripts/preflight.sh '$(KDIR)' '$(RUSTC)' '$(BINDGEN)' '$(CC)' >/dev/null
+	+@$(without_rust) scripts/preflight.sh '$(KDIR)' '$(RUSTC)' '$(BINDGEN)'
 preflight-root:
-	@scripts/preflight.sh $(if $(INSTALL_MOD_PATH),,--root) '$(KDIR)' '$(RUSTC)' '$(BINDGEN)' '$(CC)' >/dev/null
-
-kbuild = +$(MAKE) -C '$(KDIR)' M='$(CURDIR)'
+	+@$(without_rust) scripts/preflight.sh $(if $(INSTALL_MOD_PATH),,--root) '$(KDIR)' '$(RUSTC)' '$(BINDGEN)' >/dev/null
 
 .PHONY: $(PHONY)

@@ -9,6 +9,7 @@
 #include <linux/lockdep.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/pagemap.h>
 #include <linux/preempt.h>
@@ -19,6 +20,8 @@
 #include <linux/workqueue.h>
 
 #include "helpers.h"
+
+MODULE_VERSION(RSMALLOC_VERSION);
 
 /*
  * Not merged with other caches: destroying a cache then tells whether an object

@@ -61,7 +61,7 @@ void rsmalloc_spin_lock_init(spinlock_t *lock, const char *name,
 #ifndef CONFIG_INLINE_SPIN_LOCK
 #define RSMALLOC_SPIN_LOCK "_raw_spin_lock"
 #endif
-#ifndef CONFIG_INLINE_SPIN_UNLOCK
+#ifdef CONFIG_UNINLINE_SPIN_UNLOCK
 #define RSMALLOC_SPIN_UNLOCK "_raw_spin_unlock"
 #endif
 #endif

@@ -48,9 +48,11 @@ struct RsMalloc {
 impl kernel::Module for RsMalloc {
     fn init(module: &'static ThisModule) -> Result<Self> {
         let directory = debugfs::Directory::new();
+        let registration = KBox::pin_init(Registration::new(module), GFP_KERNEL)?;
+        pr_info!("{}\n", env!("RSMALLOC_BUILD"));
         Ok(Self {
             _debugfs: directory,
-            _registration: KBox::pin_init(Registration::new(module), GFP_KERNEL)?,
+            _registration: registration,
         })
     }
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Says whether rsmalloc can be built for a kernel: prints "ok", or everything
-# that is in the way together with what to do about it, and fails.
+# Says whether rsmalloc can be built for a kernel: prints how it will be built, or
+# everything that is in the way together with what to do about it, and fails.
 
 set -euo pipefail
 
@@ -12,13 +12,13 @@ here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=scripts/versions.sh
 . "$here/versions.sh"
 
-usage="usage: scripts/preflight.sh [--root] KDIR [RUSTC [BINDGEN [CC]]]
+usage="usage: scripts/preflight.sh [--root] KDIR [RUSTC [BINDGEN]]
   KDIR     the directory that the kernel was built in, or its headers
   RUSTC    the Rust compiler (rustc)
   BINDGEN  the bindings generator (bindgen)
-  CC       the C compiler (not checked when left out)
   --root   what follows the build needs root as well
-RSMALLOC_UNTRIED=1 lets kernels pass that rsmalloc was never tried on."
+KSRC, the kernel's source, and RUST_LIB_SRC, that of Rust's library, are taken from
+the environment. RSMALLOC_UNTRIED=1 lets kernels pass that rsmalloc was never tried on."
 
 problems=()
 problem() { problems+=("$*"); }
@@ -33,68 +33,87 @@ have() { [[ -n $(type -P "$1") ]]; }
 # Compares dotted versions: older A B.
 older() { [[ $1 != "$2" && $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$1" ]]; }
 
-get_a_kernel="\"make setup\" builds one that is known to work"
+# What the kernel's own Makefile says: its C compilers, for itself and for programs
+# that run during the build, and where its headers are.
+ask_kernel()
+{
+	local answers=() folder
+
+	folder=$(mktemp -d)
+	# shellcheck disable=SC2016 # make expands it.
+	mapfile -t answers < <(make -s --no-print-directory -C "$kdir" M="$folder" RUSTC="$rustc" \
+		--eval='rsmalloc-ask: ; @printf "%s\n" "$(firstword $(CC))" "$(firstword $(HOSTCC))" "$(abspath $(srctree))"' \
+		rsmalloc-ask 2>/dev/null)
+	rm -r "$folder"
+	cc=${answers[0]:-} hostcc=${answers[1]:-} headers=${answers[2]:-$kdir}/include/linux
+}
 
 check_built()
 {
-	local file missing=()
+	local file missing=() get_headers=''
 
+	if [[ $kdir == "/lib/modules/$(uname -r)/build" ]]; then
+		get_headers="This is the running kernel. Debian has its headers in linux-headers-$(uname -r), other"
+		get_headers+=" distributions in kernel-devel or linux-headers: install them, or pass"
+	else
+		get_headers="Pass"
+	fi
 	if [[ ! -d $kdir ]]; then
-		problem "KDIR is $kdir, and there is no such directory. Pass the directory that a" \
-			"$KERNEL_SERIES kernel was built in as KDIR=; $get_a_kernel."
+		problem "KDIR is $kdir, and there is no such directory. $get_headers the headers of a" \
+			"$KERNEL_SERIES kernel, or the directory that it was built in, as KDIR=."
 		return 1
 	fi
 	if [[ ! -e $kdir/Makefile ]]; then
-		problem "$kdir is not a kernel's build directory: it has no Makefile. Pass the one that the" \
-			"kernel was built in as KDIR=; $get_a_kernel."
+		problem "$kdir has no Makefile, so it is neither a kernel's headers nor its build directory. $get_headers" \
+			"one of these as KDIR=."
 		return 1
 	fi
 	if [[ ! -e $kdir/.config ]]; then
-		problem "the kernel in $kdir is not configured (no .config). Configure it with CONFIG_RUST=y" \
-			"(.config.fragment says what rsmalloc needs) and build it; $get_a_kernel."
+		problem "the kernel in $kdir is not configured (no .config). Configure it (.config.fragment says what" \
+			"rsmalloc needs) and build it."
 		return 1
 	fi
 	for file in include/generated/autoconf.h include/config/auto.conf Module.symvers; do
 		[[ -e $kdir/$file ]] || missing+=("$file")
 	done
-	if config CONFIG_RUST && [[ ! -e $kdir/rust/libkernel.rmeta ]]; then
-		missing+=(rust/libkernel.rmeta)
+	if config CONFIG_RUST; then
+		for file in rust/libcore.rmeta rust/libkernel.rmeta rust/libmacros.so; do
+			[[ -e $kdir/$file ]] || missing+=("$file")
+		done
 	fi
 	if ((${#missing[@]})); then
-		problem "the kernel in $kdir is not completely built: it lacks ${missing[*]}. Run" \
-			"\"make bzImage modules\" there (another architecture's image has another name)" \
-			"with the same compilers."
+		problem "the kernel in $kdir is not completely built, or its headers are not complete: ${missing[*]}" \
+			"missing. Build it with \"make\" there, with the same compilers, or install the package of" \
+			"headers again."
 	fi
 }
 
-check_version()
+# Looks for the interfaces themselves: distributions backport changes without
+# changing the version.
+check_interfaces()
 {
-	local file=$kdir/include/config/kernel.release release series
+	local release='' series
 
-	[[ -e $file ]] || return 0
-	release=$(<"$file")
-	if [[ ! $release =~ ^[0-9]+\.[0-9]+ ]]; then
-		problem "$file does not hold a kernel version: \"$release\". Build the kernel again."
+	release=$(cat "$kdir/include/config/kernel.release" 2>/dev/null) || true
+	[[ -e $headers/mm.h ]] || {
+		problem "$kdir has no include/linux/mm.h, nor has the source that it names: headers are missing." \
+			"Install the headers' packages completely (Debian: linux-headers-${release:-VERSION}-common too)."
 		return
-	fi
-	series=${BASH_REMATCH[0]}
-	[[ $series != "$KERNEL_SERIES" ]] || return 0
-
-	if older "$series" "$KERNEL_SERIES"; then
-		problem "this is Linux $release, whose Rust support lacks what rsmalloc uses." \
+	}
+	if [[ ! -e $headers/zpool.h ]]; then
+		problem "Linux $release has no zpool (it was removed in 6.18), so zswap cannot use rsmalloc." \
 			"Take a $KERNEL_SERIES kernel."
-	elif older "$series" 6.15; then
-		[[ ${RSMALLOC_UNTRIED:-} == 1 ]] ||
-			problem "this is Linux $release, and rsmalloc was only ever tried on $KERNEL_SERIES." \
-				"Set RSMALLOC_UNTRIED=1 to try it all the same."
-	elif older "$series" 6.17; then
-		problem "this is Linux $release: the zpool calls changed in 6.15. Take a $KERNEL_SERIES kernel."
-	elif older "$series" 6.18; then
-		problem "this is Linux $release: modules cannot have movable pages of their own since 6.17," \
-			"and the zpool calls changed in 6.15. Take a $KERNEL_SERIES kernel."
+	elif ! grep -q ZPOOL_MM_RO "$headers/zpool.h"; then
+		problem "Linux $release has other zpool calls (they changed in 6.15). Take a $KERNEL_SERIES kernel."
+	elif ! grep -qs __SetPageMovable "$headers/page-flags.h" "$headers/migrate.h"; then
+		problem "in Linux $release modules cannot have movable pages (since 6.17). Take a $KERNEL_SERIES kernel."
+	elif ! grep -qs shrinker_alloc "$headers/shrinker.h"; then
+		problem "Linux $release is too old: it has no shrinker_alloc() (new in 6.7). Take a $KERNEL_SERIES kernel."
 	else
-		problem "this is Linux $release: there is no zpool since 6.18, so zswap cannot use rsmalloc." \
-			"Take a $KERNEL_SERIES kernel."
+		series=$(grep -oE '^[0-9]+\.[0-9]+' <<<"$release") || true
+		[[ $series == "$KERNEL_SERIES" || ${RSMALLOC_UNTRIED:-} == 1 ]] ||
+			problem "this is Linux ${release:-of an unknown version}, and rsmalloc was only ever tried on" \
+				"$KERNEL_SERIES. Set RSMALLOC_UNTRIED=1 to try it all the same."
 	fi
 }
 
@@ -102,34 +121,77 @@ check_config()
 {
 	config CONFIG_MODULES ||
 		problem "the kernel has no modules. Build it with CONFIG_MODULES=y."
-	config CONFIG_ZPOOL ||
-		problem "the kernel has no zpool, which rsmalloc registers with. Build it with CONFIG_ZSWAP=y," \
-			"which selects CONFIG_ZPOOL."
-	config CONFIG_RUST ||
-		problem "the kernel is without Rust. Build it with CONFIG_RUST=y; \"make rustavailable\" in the" \
-			"kernel's source says what that lacks; $get_a_kernel."
+	if ! config CONFIG_ZPOOL || ! config CONFIG_ZSWAP; then
+		problem "the kernel was built without zswap (CONFIG_ZSWAP) and its zpool, which rsmalloc is for. Take a" \
+			"kernel that has it: Debian's cloud kernels (linux-image-cloud-*) do not, its others do."
+	fi
+	config CONFIG_64BIT ||
+		problem "the kernel is a 32-bit one, and rsmalloc needs 64 bits."
+}
+
+# What the crates of a kernel without Rust are built from.
+check_sources()
+{
+	local get="Debian: apt install linux-source-$KERNEL_SERIES, which is found without KSRC=" series
+
+	if [[ -d $ksrc ]]; then
+		series=$(sed -nE 's/^(VERSION|PATCHLEVEL) = //p' "$ksrc/Makefile" 2>/dev/null | paste -sd.) || true
+		if [[ ! -e $ksrc/rust/kernel/print.rs || ! -e $ksrc/scripts/generate_rust_target.rs ]]; then
+			problem "KSRC is $ksrc, which is not the source of a kernel with Rust. Pass the source of Linux" \
+				"$KERNEL_SERIES, of any point release ($get)."
+		elif [[ -n $series && $series != "$KERNEL_SERIES" ]]; then
+			problem "KSRC is $ksrc, the source of Linux $series. Pass that of $KERNEL_SERIES, of any point" \
+				"release ($get)."
+		fi
+	elif [[ ! -e $ksrc ]]; then
+		problem "the kernel is without Rust, so its Rust crates are built with the module, from the kernel's" \
+			"source, and that is not in ${ksrc:-KSRC}. Install the source of Linux $KERNEL_SERIES, of any point" \
+			"release ($get), or pass its folder or tar as KSRC=."
+	elif ! have xz; then
+		problem "KSRC is $ksrc, and xz, which unpacks it, is not there. Install xz (Debian: xz-utils)."
+	fi
+	[[ -e $rust_lib_src/core/src/lib.rs ]] ||
+		problem "the source of Rust's library is not in ${rust_lib_src:-RUST_LIB_SRC}. Install the one that belongs" \
+			"to $rustc (Debian 12: rust-web-src, Debian 13 and Fedora: rust-src, rustup: component add rust-src)," \
+			"or pass another compiler as RUSTC=."
 }
 
 check_rustc()
 {
-	local theirs ours candidate hint=''
+	local theirs='' ours minimum=1.79.0 version hint='' crate=$kdir/rust/libcore.rmeta
 
 	if ! have "$rustc"; then
-		problem "the Rust compiler \"$rustc\" is not there. Install it, or pass another as RUSTC=."
+		problem "the Rust compiler \"$rustc\" is not there. Install it (Debian 12: rustc-web and rust-web-src," \
+			"Debian 13: rustc and rust-src), or pass another as RUSTC=."
 		return
 	fi
-	theirs=$(config_text CONFIG_RUSTC_VERSION_TEXT)
-	ours=$("$rustc" --version 2>/dev/null) || ours="not working ($rustc --version fails)"
-	[[ -n $theirs && $theirs != "$ours" ]] || return 0
-
-	for candidate in $(type -aP rustc) /usr/bin/rustc; do
-		if [[ $("$candidate" --version 2>/dev/null) == "$theirs" ]]; then
-			hint=" That one is here: pass RUSTC=$candidate."
-			break
-		fi
-	done
+	if ! ours=$("$rustc" --version 2>/dev/null); then
+		problem "the Rust compiler \"$rustc\" does not work: $rustc --version fails. Pass another as RUSTC=."
+		return
+	fi
+	version=$(grep -oE -m 1 '[0-9]+\.[0-9]+\.[0-9]+' <<<"$ours") || version=0
+	# gcc's padding of calls has a counterpart in rustc since 1.81 (the kernel's own
+	# condition for CONFIG_RUST).
+	! config CONFIG_CALL_PADDING || minimum=1.81.0
+	if older "$version" "$minimum"; then
+		problem "\"$rustc\" is rustc $version, and this kernel needs $minimum or newer. Install a newer one (Debian" \
+			"12: rustc-web), or pass another as RUSTC=."
+		return
+	fi
+	# What the crate was made by is in it. The text in .config can be older.
+	if ! config CONFIG_RUST || [[ ! -e $crate ]] || grep -aqF "$ours" "$crate"; then
+		return
+	fi
+	theirs=$(grep -aoE -m 1 'rustc [0-9]+\.[0-9]+\.[0-9]+[^)]*\)' "$crate" | head -n 1) ||
+		theirs=$(config_text CONFIG_RUSTC_VERSION_TEXT)
+	hint=$("$here/find_rustc.sh" "$kdir")
+	if [[ $hint == rustc ]]; then
+		hint="Install that one and pass it as RUSTC=, or build the kernel again with yours."
+	else
+		hint="That one is here: pass RUSTC=$hint."
+	fi
 	problem "the kernel was built by \"$theirs\", and \"$rustc\" is \"$ours\". Modules in Rust need the very" \
-		"compiler that built the kernel.${hint:- Install it and pass it as RUSTC=, or build the kernel again with yours.}"
+		"compiler that built the kernel. $hint"
 }
 
 check_bindgen()
@@ -176,11 +238,18 @@ check_cc()
 	local theirs ours hint
 
 	theirs=$(config_text CONFIG_CC_VERSION_TEXT)
-	if ! have "$cc"; then
-		problem "the C compiler \"$cc\" is not there. The kernel was built by \"$theirs\": install that, and" \
-			"pass LLVM=1 (or LLVM=-$LLVM_MAJOR for clang-$LLVM_MAJOR) if it is clang."
+	if [[ -z $cc ]]; then
+		problem "the Makefile in $kdir does not work: run \"make -C $kdir kernelversion\" to see why."
 		return
 	fi
+	if ! have "$cc"; then
+		problem "the C compiler \"$cc\" is not there. The kernel was built by \"$theirs\": install that (Debian: apt" \
+			"install ${cc##*linux-gnu-}), and pass LLVM=1 (or LLVM=-$LLVM_MAJOR for clang-$LLVM_MAJOR) if it is clang."
+		return
+	fi
+	have "$hostcc" ||
+		problem "the C compiler for programs that run during the build, \"$hostcc\", is not there. Install it" \
+			"(Debian: apt install gcc libc6-dev)."
 	ours=$("$cc" --version 2>/dev/null | head -n 1)
 	if [[ $theirs == *clang* && $ours != *clang* ]]; then
 		hint="pass LLVM=1, or LLVM=-$LLVM_MAJOR for clang-$LLVM_MAJOR"
@@ -192,24 +261,39 @@ check_cc()
 	problem "the kernel was built by \"$theirs\", and the C compiler is \"$ours\": $hint."
 }
 
+# Kbuild's limits, and what a build leaves in the tree: 100 MiB.
+check_tree()
+{
+	local top=${here%/*} free
+
+	[[ $top != *[[:space:]:]* ]] ||
+		problem "no kernel module can be built in \"$top\", because of the space or colon in it. Move this folder."
+	free=$(df -BM --output=avail "$top" | tail -n 1 | tr -dc 0-9)
+	((free >= 150)) ||
+		problem "$top has $free MiB left, and a build needs about 150 MiB. Make room."
+}
+
 root=
 if [[ ${1:-} == --root ]]; then
 	root=yes
 	shift
 fi
-if (($# < 1 || $# > 4)) || [[ $1 == -* ]]; then
+if (($# < 1 || $# > 3)) || [[ $1 == -* ]]; then
 	echo "$usage" >&2
 	exit 2
 fi
-kdir=$1 rustc=${2:-rustc} bindgen=${3:-bindgen} cc=${4:-}
+kdir=$1 rustc=${2:-rustc} bindgen=${3:-bindgen} ksrc=${KSRC:-} rust_lib_src=${RUST_LIB_SRC:-}
 
 if check_built; then
-	check_version
+	ask_kernel
+	check_interfaces
 	check_config
+	check_cc
+	config CONFIG_RUST || check_sources
 fi
 check_rustc
 check_bindgen
-[[ -z $cc ]] || check_cc
+check_tree
 [[ -z $root || $EUID == 0 ]] || problem "this needs root. Run it as root."
 
 if ((${#problems[@]})); then
@@ -217,4 +301,13 @@ if ((${#problems[@]})); then
 	printf -- '- %s\n' "${problems[@]}" | fold -s -w 100 | sed 's/ *$//; /^- /!s/^/  /' >&2
 	exit 1
 fi
-echo ok
+
+echo "rsmalloc for Linux $(<"$kdir/include/config/kernel.release") ($kdir)"
+if config CONFIG_RUST; then
+	echo "  route: with the kernel's own Rust crates (CONFIG_RUST=y), by $("$rustc" --version)"
+else
+	echo "  route: the kernel is without Rust, so its Rust crates are built too, from $ksrc, by $("$rustc" --version)"
+fi
+if config CONFIG_DEBUG_INFO_BTF_MODULES && ! have "${PAHOLE:-pahole}"; then
+	echo "  without BTF, for which pahole is missing (Debian: apt install pahole); only BPF programs would use it"
+fi
