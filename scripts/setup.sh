@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Takes a bare Debian 12 or 13 machine to everything that rsmalloc needs to be
-# built, tested and shown. It may be killed at any point and run again, and two
-# runs at once wait for each other.
+# Takes a bare Debian 12 or 13 machine to what rsmalloc needs to be built, tested
+# and shown: Debian's prebuilt kernels, unpacked into a cache and not installed, and
+# kernels that are built here for what those cannot show. It may be killed at any
+# point and run again, and two runs at once wait for each other.
 
 set -euo pipefail
 
@@ -24,38 +25,46 @@ top=${here%/*}
 usage()
 {
 	cat <<-END
-	Usage: scripts/setup.sh                install the tools, build the plain kernel
-	       scripts/setup.sh kernel NAME    the same with kernel NAME: ${flavours[*]}
-	       scripts/setup.sh env [NAME]     print shell assignments for kernel NAME (plain), as in
+	Usage: scripts/setup.sh                set up Debian's kernel (stock), to build rsmalloc and boot it
+	       scripts/setup.sh kernel NAME    set up kernel NAME: ${kernels[*]}
+	       scripts/setup.sh tests          install what the tests need besides a kernel
+	       scripts/setup.sh env [NAME]     print shell assignments for kernel NAME (stock), as in
 	           eval "\$(scripts/setup.sh env)" && make "\${RSMALLOC_MAKE_ARGS[@]}"
 
-	Downloads and builds are kept in $cache
-	(XDG_CACHE_HOME moves it); deleting that directory undoes them.
+	The kernels stock, stock-rt, stock-arm64 and stock-arm64-16k are Debian's. The
+	others are built here, for virtual machines only. Packages are installed by apt,
+	as root; all else is kept in
+	$cache (XDG_CACHE_HOME moves it).
+	To undo it all: apt-get purge \$(cat $new_packages); rm -r $cache
 	END
 }
 
 # --- What is wanted, and where it goes ---------------------------------------
 
 cache=${XDG_CACHE_HOME:-${HOME:?must be set, or XDG_CACHE_HOME}/.cache}/rsmalloc
-flavours=(plain)
+new_packages=$cache/installed-packages
+kernels=(stock stock-rt stock-arm64 stock-arm64-16k plain)
 for fragment in "$here"/kernels/*.fragment; do
 	fragment=${fragment##*/}
-	flavours+=("${fragment%.fragment}")
+	kernels+=("${fragment%.fragment}")
 done
 
 # How long to wait for another run, or for another user of dpkg.
 patience=${RSMALLOC_SETUP_PATIENCE:-3600}
 
+# What builds the module for a prebuilt kernel and boots it
 packages=(
-	# The kernel and its modules
-	"linux-source-$KERNEL_SERIES" "clang-$LLVM_MAJOR" "lld-$LLVM_MAJOR"
-	"llvm-$LLVM_MAJOR" "libclang-$LLVM_MAJOR-dev" make flex bison bc
-	libc6-dev libelf-dev kmod xz-utils
-	# What builds bindgen and installs virtme-ng
-	ca-certificates gcc python3 python3-venv
-	# The tests and the demonstration
-	qemu-system-x86 stress-ng rsync shellcheck git procps
+	make "libclang1-$LLVM_MAJOR" libc6-dev kmod pahole xz-utils ca-certificates
+	python3 python3-venv qemu-system-x86 busybox-static procps
 )
+
+# What builds a kernel, besides
+kernel_packages=(
+	"clang-$LLVM_MAJOR" "lld-$LLVM_MAJOR" "llvm-$LLVM_MAJOR" flex bison bc libelf-dev gcc
+)
+
+# What the tests need, besides
+test_packages=(stress-ng rsync shellcheck git gcc)
 
 choose_by_distribution()
 {
@@ -68,28 +77,58 @@ choose_by_distribution()
 	debian-12)
 		# rustc and bindgen proper are too old for the kernel here. The
 		# -web packages follow the newer releases that browsers need.
-		packages+=(rustc-web rust-web-src rust-web-clippy rustfmt-web cargo-web)
+		packages+=(rustc-web rust-web-src rustfmt-web cargo-web)
+		test_packages+=(rust-web-clippy)
 		bindgen=$cache/bindgen-$BINDGEN_VERSION/bin/bindgen
 		;;
 	debian-13)
-		packages+=(rustc rust-src rust-clippy rustfmt cargo bindgen)
+		packages+=(rustc rust-src rustfmt bindgen)
+		test_packages+=(cargo rust-clippy)
 		bindgen=/usr/bin/bindgen
 		;;
 	*)
 		die "this is ${ID:-an unknown system} $VERSION_ID; the set-up knows Debian 12 and 13." \
-		    "Elsewhere, build a $KERNEL_SERIES kernel with CONFIG_RUST=y yourself (.config.fragment says" \
-		    "what it needs) and pass it to make as KDIR=."
+		    "Elsewhere, pass the headers of a $KERNEL_SERIES kernel to make as KDIR=, and its source as KSRC=."
 		;;
 	esac
 	[[ $(uname -m) == x86_64 ]] || die "this is a $(uname -m) machine; the set-up knows x86-64"
 
 	suite=$VERSION_CODENAME
-	venv=$cache/virtme-ng-$VIRTME_NG_VERSION-$ID$VERSION_ID
-	tools=(
-		"LLVM=-$LLVM_MAJOR" RUSTC=/usr/bin/rustc HOSTRUSTC=/usr/bin/rustc
-		RUSTDOC=/usr/bin/rustdoc RUSTFMT=/usr/bin/rustfmt
-		CLIPPY_DRIVER=/usr/bin/clippy-driver "BINDGEN=$bindgen"
-	)
+	suites_wanted="The set-up needs Debian's suites $suite, $suite-updates and $suite-security (component main). Add the
+missing ones to /etc/apt/sources.list or /etc/apt/sources.list.d, and run this again."
+	venv=$cache/virtme-ng-$VIRTME_NG_VERSION-cached-$ID$VERSION_ID
+	tools=(RUSTC=/usr/bin/rustc HOSTRUSTC=/usr/bin/rustc "BINDGEN=$bindgen")
+}
+
+# Sorts out what kernel $1 is: Debian's name of its flavour, and of its headers
+# that all flavours share.
+choose_kernel()
+{
+	kernel=$1 arch=x86_64 cross='' flavour='' common=common apt_options=() guest_root=''
+	case $kernel in
+	stock) flavour=amd64 ;;
+	stock-rt) flavour=rt-amd64 common=common-rt ;;
+	stock-arm64) arch=arm64 flavour=arm64 ;;
+	stock-arm64-16k) arch=arm64 flavour=arm64-16k ;;
+	*)
+		packages+=("${kernel_packages[@]}")
+		tools+=("LLVM=-$LLVM_MAJOR" RUSTDOC=/usr/bin/rustdoc)
+		;;
+	esac
+	tools+=(RUSTFMT=/usr/bin/rustfmt CLIPPY_DRIVER=/usr/bin/clippy-driver)
+	if [[ $arch == arm64 ]]; then
+		cross=-aarch64-linux-gnu
+		packages+=(qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+		tools+=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-)
+		# The machine's apt does not know this architecture and need not: apt
+		# works in a folder of our own.
+		apt_root=$cache/apt-arm64
+		guest_root=$cache/guest-arm64-$suite
+		apt_options=(
+			-o APT::Architecture=arm64 -o APT::Architectures=arm64
+			-o "Dir::State=$apt_root" -o "Dir::State::status=/dev/null" -o "Dir::Cache=$apt_root"
+		)
+	fi
 }
 
 missing_packages()
@@ -132,6 +171,39 @@ merged_fragment()
 	END { for (i = 1; i <= n; i++) print value[order[i]] }' "${files[@]}"
 }
 
+# The newest version of Debian's kernel of this flavour that apt knows.
+newest_abi()
+{
+	local abi
+
+	while read -r abi; do
+		if [[ -n $(image_package "$abi") ]]; then
+			echo "$abi"
+			return
+		fi
+	done < <(apt-cache "${apt_options[@]}" pkgnames "linux-headers-$KERNEL_SERIES." 2>/dev/null |
+		sed -nE "s/^linux-headers-([^-]+)-$flavour$/\1/p" | sort -rV)
+}
+
+# The archive has each image without a signature, with one a few days later, and
+# need not have both.
+image_package()
+{
+	apt-cache "${apt_options[@]}" policy "linux-image-$1-$flavour"{-unsigned,} 2>/dev/null |
+		awk '/^[^ ]/ { name = $1 } / Candidate: [0-9]/ { sub(/:$/, "", name); print name; exit }'
+}
+
+# newest PREFIX: the newest complete entry of the cache with this name, if any.
+newest()
+{
+	local stamp entries=()
+
+	for stamp in "$1"*/.complete; do
+		[[ ! -e $stamp ]] || entries+=("${stamp%/.complete}")
+	done
+	((!${#entries[@]})) || printf '%s\n' "${entries[@]}" | sort -V | tail -n 1
+}
+
 # Everything that decides what a kernel build yields.
 kernel_recipe()
 {
@@ -139,19 +211,49 @@ kernel_recipe()
 	/usr/bin/rustc --version
 	"clang-$LLVM_MAJOR" --version | head -n 1
 	"$bindgen" --version
-	merged_fragment "$1"
+	merged_fragment "$kernel"
 }
 
-# Names the source and the kernel after what went into them. Possible only once
-# the packages and bindgen are there.
+# The kernel's source: the one that is in the cache already, for any release of
+# the series serves; else what the machine has installed; else the archive's.
+name_source()
+{
+	local prefix=$1
+
+	ksrc=$(newest "$cache/$prefix-")
+	if [[ -n $ksrc ]]; then
+		source_version=$(<"$ksrc/.version")
+		return
+	fi
+	source_version=$(dpkg-query -W -f '${Version}' "linux-source-$KERNEL_SERIES" 2>/dev/null) ||
+		source_version=$(apt-cache policy "linux-source-$KERNEL_SERIES" | awk '$1 == "Candidate:" { print $2 }')
+	ksrc=$cache/$prefix-${source_version//[~:]/-}
+}
+
+# Says where the kernel and its source are to be. Possible only once the packages
+# are there. With "known", it is the newest that is there, else the newest that
+# can be had.
 name_kernel()
 {
-	local hash
+	local abi hash
 
-	source_version=$(dpkg-query -W -f '${Version}' "linux-source-$KERNEL_SERIES")
-	ksrc=$cache/linux-source-${source_version//[~:]/-}
-	hash=$(kernel_recipe "$1" | sha256sum)
-	kdir=$cache/kernel-$1-${source_version%%-*}-${hash:0:12}
+	if [[ -z $flavour ]]; then
+		name_source linux-source
+		hash=$(kernel_recipe | sha256sum)
+		kdir=$cache/kernel-$kernel-${source_version%%-*}-${hash:0:12}
+		place=$kdir image=$kdir/arch/x86/boot/bzImage
+		[[ $kernel != uml ]] || image=$kdir/linux
+		return
+	fi
+	name_source linux-parts
+	place=$(newest "$cache/$kernel-$KERNEL_SERIES.")
+	if [[ ${1:-} != known ]]; then
+		abi=$(newest_abi)
+		[[ -z $abi ]] || place=$cache/$kernel-$abi
+	fi
+	abi=${place##*/"$kernel"-}
+	kdir=$place/usr/src/linux-headers-$abi-$flavour
+	image=$place/boot/vmlinuz-$abi-$flavour
 }
 
 # --- Steps, each in an entry of its own --------------------------------------
@@ -177,13 +279,11 @@ report_progress()
 # step NAME COMMAND...: runs the command with its output in a log of its own.
 step()
 {
-	local name=$1 log reporter start=$SECONDS status
+	local name=$1 log start=$SECONDS status
 	shift
 
-	log=$cache/logs/${name// /-}.log
-	mkdir -p "$cache/logs"
+	log=$(log_of "$name")
 	echo "$name ..."
-	: >"$log"
 	report_progress "$name" "$log" "$start" {lock}>&- &
 	reporter=$!
 	# Not in a condition, which would switch errexit off inside. A subshell,
@@ -197,6 +297,7 @@ step()
 	set -e
 	kill "$reporter" 2>/dev/null || true
 	wait "$reporter" 2>/dev/null || true
+	reporter=''
 	[[ ! -t 1 ]] || printf '\r\e[K'
 	if ((status)); then
 		tail -n 25 "$log" >&2
@@ -204,6 +305,33 @@ step()
 	fi
 	echo "$name: done in $(duration $((SECONDS - start)))"
 }
+
+# Starts an empty log.
+log_of()
+{
+	local log=$cache/logs/${1// /-}.log
+
+	mkdir -p "$cache/logs"
+	: >"$log"
+	echo "$log"
+}
+
+reporter='' background=''
+# What was started goes down with this shell, unless that is killed.
+stop()
+{
+	[[ -z $reporter ]] || kill "$reporter" 2>/dev/null || true
+	[[ -z $background ]] || kill -- "-$background" 2>/dev/null || true
+}
+interrupted()
+{
+	[[ ! -t 1 ]] || printf '\r\e[K'
+	echo "setup.sh: interrupted; run it again to go on where it was" >&2
+	exit "$1"
+}
+trap stop EXIT
+trap 'interrupted 130' INT
+trap 'interrupted 143' TERM HUP
 
 complete() { [[ -e $1/.complete ]]; }
 
@@ -226,14 +354,31 @@ need_space()
 
 	free=$(df -BM --output=avail "$dir" | tail -n 1 | tr -dc 0-9)
 	((free >= mib)) ||
-		die "$dir has $free MiB left, and $3 needs about $mib MiB: make room," \
-		    "or point XDG_CACHE_HOME to a larger disk"
+		die "$dir has $free MB left, and $3 need about $mib MB: make room$4"
+}
+
+apt=(apt-get -y -o "DPkg::Lock::Timeout=$patience" -o Acquire::Retries=3 -o APT::Sandbox::User=root)
+
+# update_lists [OPTION...]: what packages there are. It is the first thing that needs
+# the network, so it says what to do without.
+update_lists()
+{
+	local log
+
+	log=$(log_of "lists of packages")
+	echo "reading the lists of packages ..."
+	"${apt[@]}" "$@" update >"$log" 2>&1 </dev/null || true
+	grep -qE '^(Get|Hit):' "$log" || {
+		grep '^[EW]:' "$log" | head -n 3 >&2
+		die "no package source of this machine answers. The set-up needs the network: if it is there, see what" \
+		    "\"apt-get update\" says (behind a proxy, set http_proxy and https_proxy)."
+	}
+	! grep -qE '^(Err|W|E):' "$log" || echo "some package sources do not answer; trying with the others"
 }
 
 install_packages()
 {
 	local deadline=$((SECONDS + patience)) output
-	local apt=(apt-get -y -o "DPkg::Lock::Timeout=$patience" -o Acquire::Retries=3)
 
 	# What postinst scripts start in the background must not keep our lock;
 	# dpkg has one of its own against an orphaned apt-get.
@@ -251,9 +396,26 @@ install_packages()
 		echo "waiting for it to finish ..."
 		sleep 5
 	done
-	"${apt[@]}" update || echo "some package sources do not answer; trying with the others"
-	check_candidates
 	"${apt[@]}" install --no-install-recommends "${missing[@]}"
+}
+
+# Says what is going to be installed and how to undo it, and notes it.
+announce_packages()
+{
+	local new=() package sizes mb
+
+	mapfile -t new < <(apt-get -s install --no-install-recommends "${missing[@]}" | awk '$1 == "Inst" && $3 !~ /^\[/ { print $2 }')
+	sizes=$(apt-get --assume-no install --no-install-recommends "${missing[@]}" |
+		sed -nE 's/^Need to get (.*) of archives\./download \1/p; s/^After this operation, (.*) of additional.*/\1 on the disk/p' |
+		paste -sd,) || true
+	echo "packages to install: ${missing[*]}"
+	echo "  with what they need: ${#new[@]} packages, ${sizes//,/, }"
+	for package in ${new[@]+"${new[@]}"}; do
+		grep -sqxF "$package" "$new_packages" || echo "$package" >>"$new_packages"
+	done
+	echo "  to undo it: apt-get purge \$(cat $new_packages)"
+	mb=$(awk '$2 ~ /^[kMG]B$/ { print int($1 * ($2 == "GB" ? 1000 : $2 == "MB" ? 1 : 0.001)) + 1 }' <<<"${sizes##*,}")
+	need_space /usr "${mb:-0}" "the packages" "."
 }
 
 # Says what to do about packages that the machine's package sources lack.
@@ -265,27 +427,157 @@ check_candidates()
 		[[ $(apt-cache policy "$package") == *Candidate:\ [0-9]* ]] || absent+=("$package")
 	done
 	((!${#absent[@]})) ||
-		die "no package source of this machine has ${absent[*]}. The set-up needs Debian's suites" \
-		    "$suite, $suite-updates and $suite-security (component main). Add the missing ones to" \
-		    "/etc/apt/sources.list or /etc/apt/sources.list.d, and run this again."
+		die "no package source of this machine has ${absent[*]}. $suites_wanted"
 }
 
+# Not optimised: it runs for seconds, and would be built for a minute.
 build_bindgen()
 {
-	RUSTC=/usr/bin/rustc /usr/bin/cargo install --locked --root "$1" \
-		--target-dir "$1/target" "bindgen-cli@$BINDGEN_VERSION"
+	CARGO_PROFILE_RELEASE_OPT_LEVEL=0 RUSTC=/usr/bin/rustc /usr/bin/cargo install --locked --root "$1" \
+		--target-dir "$1/target" --no-default-features --features runtime "bindgen-cli@$BINDGEN_VERSION"
 	rm -rf "$1/target"
 }
 
+# start NAME COMMAND...: in the background, where the processors are idle while
+# other steps wait for the network. A process group of its own, to be ended as a whole.
+start()
+{
+	local name=$1
+	shift
+
+	background_log=$(log_of "$name")
+	set -m
+	"$@" >"$background_log" 2>&1 </dev/null &
+	background=$!
+	set +m
+}
+
+# Waits for what start() started, as a step.
+follow()
+{
+	tail -n +1 -s 0.2 --pid="$background" -f "$background_log"
+	complete "$1"
+}
+
+# The files of its guests' root do not change, but without being told so 9p reads
+# them each time anew. virtme-ng has no option for that where it makes an initramfs.
 install_virtme_ng()
 {
 	/usr/bin/python3 -m venv "$1"
 	"$1/bin/pip" install --disable-pip-version-check "virtme-ng==$VIRTME_NG_VERSION"
+	sed -i 's|access=any,msize=[0-9]* /dev/root /newroot|cache=loose,&|' \
+		"$1"/lib/python3*/site-packages/virtme/mkinitramfs.py
 }
 
+# download DIR PACKAGE...: Debian packages, into a folder. Lists that are old may name
+# what the archive no longer has.
+download()
+(
+	mkdir -p "$1"
+	cd "$1"
+	shift
+	"${apt[@]}" "${apt_options[@]}" download "$@" ||
+		{ update_lists "${apt_options[@]}" && "${apt[@]}" "${apt_options[@]}" download "$@"; }
+)
+
+# The same for this machine, whatever the kernel is for.
+download_native()
+{
+	local apt_options=()
+
+	download "$@"
+}
+
+# unpack_source DIR [PATH...]: the kernel's source or these parts of it, from the
+# Debian package, which need not be installed.
 unpack_source()
 {
-	tar -xJf "/usr/src/linux-source-$KERNEL_SERIES.tar.xz" -C "$1" --strip-components=1
+	local dir=$1 name=linux-source-$KERNEL_SERIES
+	shift
+
+	if [[ -e /usr/src/$name.tar.xz && $(dpkg-query -W -f '${Version}' "$name" 2>/dev/null) == "$source_version" ]]; then
+		tar -xJf "/usr/src/$name.tar.xz" -C "$dir" --strip-components=1 "${@/#/$name/}"
+	else
+		download_native "$dir/deb" "$name=$source_version"
+		dpkg-deb --fsys-tarfile "$dir"/deb/*.deb | tar -xO "./usr/src/$name.tar.xz" |
+			tar -xJ -C "$dir" --strip-components=1 "${@/#/$name/}"
+		rm -r "$dir/deb"
+	fi
+	echo "$source_version" >"$dir/.version"
+}
+
+# What the module, its tests and the memory model take of the kernel's source
+source_parts=(
+	Makefile .clippy.toml rust scripts/generate_rust_target.rs scripts/Makefile.compiler
+	tools/memory-model tools/testing/selftests/lib.mk tools/testing/selftests/run_kselftest.sh
+	tools/testing/selftests/kselftest tools/testing/selftests/kselftest.h
+	tools/testing/selftests/kselftest_harness.h scripts/checkpatch.pl scripts/spelling.txt
+	scripts/const_structs.checkpatch
+)
+
+# Unpacks Debian's kernel: its image, modules and headers.
+unpack_kernel()
+{
+	local dir=$1 abi=${1##*/"$kernel"-} headers deb link target
+
+	headers=linux-headers-$abi
+	download "$dir/deb" "$(image_package "$abi")" "$headers-$flavour" "$headers-$common"
+	# The tools of the headers run on the machine that builds.
+	download_native "$dir/deb" "linux-kbuild-$abi"
+	for deb in "$dir"/deb/*.deb; do
+		dpkg-deb -x "$deb" "$dir"
+	done
+	rm -r "$dir/deb"
+	# Modules are in /usr/lib from Debian 13 on.
+	[[ -e $dir/lib ]] || ln -s usr/lib "$dir/lib"
+
+	# What is absolute is meant for a kernel that is installed.
+	sed -i "s,/usr/src/,$dir&," "$dir/usr/src/$headers-$flavour/Makefile"
+	while IFS= read -r link; do
+		target=$(readlink "$link")
+		ln -sfn "$dir$target" "$link"
+	done < <(find "$dir" -type l -lname '/*')
+	/usr/sbin/depmod -b "$dir" "$abi-$flavour"
+}
+
+# What the guest runs that cannot have this machine's root file system
+guest_packages=(
+	bash coreutils findutils grep sed mawk util-linux mount kmod procps busybox-static stress-ng
+)
+
+# Nothing of it is configured, for its programs do not run here: what the packages'
+# scripts would have made is made by hand.
+unpack_guest()
+{
+	local dir=$1 deb name
+
+	rm -f "$apt_root"/archives/*.deb
+	"${apt[@]}" "${apt_options[@]}" install --download-only --no-install-recommends "${guest_packages[@]}"
+	mkdir -p "$dir"/usr/{bin,sbin,lib}
+	for name in bin sbin lib; do
+		ln -s "usr/$name" "$dir/$name"
+	done
+	for deb in "$apt_root"/archives/*.deb; do
+		dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C "$dir"
+	done
+	rm -f "$apt_root"/archives/*.deb
+
+	ln -sf bash "$dir/usr/bin/sh"
+	ln -sf mawk "$dir/usr/bin/awk"
+	for name in ip poweroff hostname; do
+		[[ -e $dir/usr/sbin/$name || -e $dir/usr/bin/$name ]] || ln -s ../bin/busybox "$dir/usr/sbin/$name"
+	done
+	mkdir -p "$dir"/{dev,etc,opt,proc,root,run,srv,sys,tmp}
+	echo root:x:0:0:root:/root:/bin/bash >"$dir/etc/passwd"
+	echo root:x:0: >"$dir/etc/group"
+	: >"$dir/etc/fstab"
+	: >"$dir/etc/shadow"
+}
+
+# The compiler that the headers ask for, which need not be the default one.
+kernel_compiler()
+{
+	apt-cache "${apt_options[@]}" show "linux-headers-$1-$flavour" | sed -nE 's/^Depends:.*\<(gcc-[0-9]+).*/\1/p' | head -n 1
 }
 
 # An option that Kconfig dropped for want of a dependency would otherwise be
@@ -311,14 +603,14 @@ build_kernel()
 {
 	local kmake=(make -C "$ksrc" "O=$kdir" "${tools[@]}") image=bzImage base=$top/.config.fragment
 
-	if [[ $1 == uml ]]; then
+	if [[ $kernel == uml ]]; then
 		kmake+=(ARCH=um) image=linux base=$kdir/rsmalloc.fragment
 	fi
-	kernel_recipe "$1" >"$kdir/rsmalloc.recipe"
-	merged_fragment "$1" >"$kdir/rsmalloc.fragment"
+	kernel_recipe >"$kdir/rsmalloc.recipe"
+	merged_fragment "$kernel" >"$kdir/rsmalloc.fragment"
 	"${kmake[@]}" rustavailable
 	"${kmake[@]}" "KCONFIG_ALLCONFIG=$base" allnoconfig
-	if [[ $1 != plain && $1 != uml ]]; then
+	if [[ $kernel != plain && $kernel != uml ]]; then
 		# On top of the plain kernel: in one step with allnoconfig,
 		# EXPERT=y would switch off all that it makes optional.
 		cat "$kdir/rsmalloc.fragment" >>"$kdir/.config"
@@ -351,57 +643,100 @@ ready()
 {
 	[[ -z $(missing_packages) && -x $bindgen ]] || return
 	complete "$venv" || return
-	name_kernel "$1"
-	complete "$ksrc" && complete "$kdir"
+	name_kernel "${1:-}"
+	[[ -n $place ]] && complete "$ksrc" && complete "$place" || return
+	[[ -z $guest_root ]] || complete "$guest_root"
+}
+
+# Everything else that may be missing is found out after this.
+set_up_packages()
+{
+	local missing compiler=''
+
+	if [[ -n $flavour ]]; then
+		compiler=$(kernel_compiler "$(newest_abi)")
+	fi
+	packages+=(${compiler:+"$compiler$cross"})
+	mapfile -t missing < <(missing_packages)
+	((!${#missing[@]})) && return
+	((EUID == 0)) ||
+		die "packages are missing, and only root can install them:" \
+		    "apt-get install --no-install-recommends ${missing[*]}"
+	check_candidates
+	announce_packages
+	step "packages" install_packages
 }
 
 set_up()
 {
-	local flavour=$1 missing
+	local mib=0
 
-	mapfile -t missing < <(missing_packages)
-	if ((${#missing[@]})); then
-		((EUID == 0)) ||
-			die "packages are missing, and only root can install them:" \
-			    "apt-get install --no-install-recommends ${missing[*]}"
-		need_space /usr $((${#missing[@]} * 120)) "installing the packages"
-		echo "packages to install: ${missing[*]}"
-		step "packages" install_packages
+	if ((EUID == 0)); then
+		update_lists
 	fi
+	if [[ -n $cross ]]; then
+		mkdir -p "$apt_root/lists/partial" "$apt_root/archives/partial"
+		update_lists "${apt_options[@]}"
+	fi
+	set_up_packages
+	name_kernel
+	[[ -n $place ]] || die "no package source of this machine has headers and image of a $KERNEL_SERIES kernel" \
+		"of the flavour $flavour. $suites_wanted"
+
+	# All of it, before the first step of minutes.
+	[[ -x $bindgen ]] || mib=$((mib + 300))
+	complete "$venv" || mib=$((mib + 50))
+	complete "$ksrc" || mib=$((mib + (${#flavour} ? 200 : 2000)))
+	complete "$place" || mib=$((mib + (${#flavour} ? 500 : 2500)))
+	[[ -z $guest_root ]] || complete "$guest_root" || mib=$((mib + 250))
+	need_space "$cache" "$mib" "what is downloaded and built" ", or point XDG_CACHE_HOME to a larger disk"
 
 	if [[ ! -x $bindgen ]]; then
-		need_space "$cache" 1000 "building bindgen"
-		step "bindgen $BINDGEN_VERSION" fill "${bindgen%/bin/*}" build_bindgen "${bindgen%/bin/*}"
+		start "bindgen" fill "${bindgen%/bin/*}" build_bindgen "${bindgen%/bin/*}"
 	fi
 	complete "$venv" ||
 		step "virtme-ng $VIRTME_NG_VERSION" fill "$venv" install_virtme_ng "$venv"
-
-	name_kernel "$flavour"
 	if ! complete "$ksrc"; then
-		need_space "$cache" 2500 "unpacking the kernel source"
-		step "kernel source $source_version" fill "$ksrc" unpack_source "$ksrc"
+		if [[ -n $flavour ]]; then
+			step "parts of the kernel source $source_version" fill "$ksrc" unpack_source "$ksrc" "${source_parts[@]}"
+		else
+			step "kernel source $source_version" fill "$ksrc" unpack_source "$ksrc"
+		fi
 	fi
-	if ! complete "$kdir"; then
-		need_space "$cache" 2500 "building the kernel"
-		echo "a kernel build takes five to fifteen minutes on two processors"
-		step "kernel $flavour" fill "$kdir" build_kernel "$flavour"
+	if [[ -n $flavour ]] && ! complete "$place"; then
+		step "kernel ${place##*/}" fill "$place" unpack_kernel "$place"
+	fi
+	if [[ -n $guest_root ]] && ! complete "$guest_root"; then
+		step "programs of the arm64 guest" fill "$guest_root" unpack_guest "$guest_root"
+	fi
+	if [[ -n $background ]]; then
+		step "bindgen $BINDGEN_VERSION" follow "${bindgen%/bin/*}"
+		background=''
+	fi
+	if [[ -z $flavour ]] && ! complete "$place"; then
+		echo "a kernel for virtual machines only is built, which takes five to fifteen minutes on two processors"
+		step "kernel $kernel" fill "$place" build_kernel
 	fi
 }
 
 print_env()
 {
-	ready "$1" || {
+	ready known || {
 		# Makes the caller's eval fail too, which would take nothing for success.
 		echo false
-		die "kernel \"$1\" is not set up: run scripts/setup.sh${1/#/ kernel }"
+		die "kernel \"$kernel\" is not set up: run scripts/setup.sh kernel $kernel"
 	}
-	local make_args=("KDIR=$kdir" "${tools[@]}")
+	local make_args=("KDIR=$kdir" "KSRC=$ksrc" "${tools[@]}")
 
 	# Without the latter, Rust reaches the kernel's data through a table that this
 	# architecture does not make for a module.
-	[[ $1 != uml ]] || make_args+=(ARCH=um KRUSTFLAGS=-Zdirect-access-external-data=yes)
+	[[ $kernel != uml ]] || make_args+=(ARCH=um KRUSTFLAGS=-Zdirect-access-external-data=yes)
+	echo "RSMALLOC_KERNEL=${kernel@Q}"
+	echo "RSMALLOC_ARCH=$arch"
 	echo "RSMALLOC_KDIR=${kdir@Q}"
 	echo "RSMALLOC_KSRC=${ksrc@Q}"
+	echo "RSMALLOC_IMAGE=${image@Q}"
+	[[ -z $guest_root ]] || echo "RSMALLOC_GUEST_ROOT=${guest_root@Q}"
 	echo "RSMALLOC_VNG=${venv@Q}/bin/vng"
 	echo "RSMALLOC_CARGO=/usr/bin/cargo"
 	echo "RSMALLOC_RUSTC=/usr/bin/rustc"
@@ -409,10 +744,9 @@ print_env()
 }
 
 command=${1:-kernel}
-flavour=${2:-plain}
 
 case $command in
-kernel | env) ;;
+kernel | env | tests) ;;
 -h | --help | help)
 	usage
 	exit
@@ -422,21 +756,38 @@ kernel | env) ;;
 	exit 2
 	;;
 esac
-[[ " ${flavours[*]} " == *" $flavour "* ]] ||
-	die "there is no kernel \"$flavour\"; there are: ${flavours[*]}"
+kernel=${2:-stock}
+[[ " ${kernels[*]} " == *" $kernel "* ]] ||
+	die "there is no kernel \"$kernel\"; there are: ${kernels[*]}"
 # Kbuild's own limits.
 [[ $cache == /* && $cache != *[[:space:]:]* ]] ||
 	die "no kernel can be built in \"$cache\", because that is a relative path or has a space or a" \
 	    "colon in it: set XDG_CACHE_HOME to another place"
+[[ $top != *[[:space:]:]* ]] ||
+	die "no module can be built in \"$top\", because that has a space or a colon in it: move this folder"
 
 choose_by_distribution
-if [[ $command == env ]]; then
-	print_env "$flavour"
+case $command in
+tests)
+	packages=("${test_packages[@]}") flavour='' apt_options=()
+	if [[ -n $(missing_packages) ]]; then
+		take_lock
+		((EUID)) || update_lists
+		set_up_packages
+	fi
+	echo "what the tests need is installed"
 	exit
-fi
+	;;
+env)
+	choose_kernel "$kernel"
+	print_env
+	exit
+	;;
+esac
 
-if ! ready "$flavour"; then
+choose_kernel "$kernel"
+if ! ready; then
 	take_lock
-	set_up "$flavour"
+	set_up
 fi
-echo "set-up is complete: Linux $source_version, kernel \"$flavour\" in $kdir"
+echo "set-up is complete: kernel \"$kernel\" in $kdir"
