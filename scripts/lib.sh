@@ -3,6 +3,9 @@
 #
 # Helpers that several scripts share.
 
+# The script that a person started: what runs for it ends with it.
+export RSMALLOC_OWNER=${RSMALLOC_OWNER:-$$}
+
 # Ends the script with a message that says which script speaks.
 die()
 {

@@ -4,9 +4,10 @@
 # Boot a kernel in a virtual machine and run one command in it.
 #
 # The guest's root is the host's root file system, read-only under overlays
-# (virtme-ng). What the command prints travels through the guest's kernel log,
-# line by line, so that one ordered log holds it and the kernel's own messages
-# and neither can split a line of the other.
+# (virtme-ng), or for another architecture one of its own. What the command
+# prints travels through the guest's kernel log, line by line, so that one ordered
+# log holds it and the kernel's own messages and neither can split a line of the
+# other.
 set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
@@ -21,8 +22,8 @@ usage()
 	Boot a kernel in a virtual machine, run COMMAND there as root in the
 	current directory, and exit with its status.
 
-	  --kdir DIR         build folder of the kernel (default: \$RSMALLOC_KDIR,
-	                     else the kernel that scripts/setup.sh built)
+	  --kernel NAME      a kernel that scripts/setup.sh has set up (default:
+	                     \$RSMALLOC_KERNEL, else stock)
 	  --cpus N           processors of the guest (default: 2)
 	  --memory SIZE      memory of the guest (default: 1G)
 	  --swap SIZE        give the guest a swap disk; the command finds its path
@@ -46,17 +47,17 @@ usage()
 }
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/rsmalloc
-kdir=${RSMALLOC_KDIR:-} vng=${RSMALLOC_VNG:-}
+kernel=${RSMALLOC_KERNEL:-stock}
 cpus=2 memory=1G swap="" timeout=600 append="" qemu_opts="" rwdirs=()
 tcg=no log="" ktap=no expect=() verbose=no
 
 while [ $# -gt 0 ]; do
 	case $1 in
-	--kdir | --cpus | --memory | --swap | --rwdir | --timeout | --append | \
+	--kernel | --cpus | --memory | --swap | --rwdir | --timeout | --append | \
 		--qemu-opts | --log | --expect)
 		[ $# -ge 2 ] || die "$1 needs a value; see --help"
 		;;&
-	--kdir) kdir=$2 && shift 2 ;;
+	--kernel) kernel=$2 && shift 2 ;;
 	--cpus) cpus=$2 && shift 2 ;;
 	--memory) memory=$2 && shift 2 ;;
 	--swap) swap=$2 && shift 2 ;;
@@ -84,25 +85,33 @@ for dir in ${rwdirs[@]+"${rwdirs[@]}"}; do
 	[ -d "$dir" ] || die "--rwdir: there is no folder '$dir'"
 done
 
-if [ -z "$kdir" ] || [ -z "$vng" ]; then
-	setup=$("$here/setup.sh" env) || die "no kernel to boot: run scripts/setup.sh first"
-	eval "$setup"
-	kdir=${kdir:-$RSMALLOC_KDIR} vng=${vng:-$RSMALLOC_VNG}
-fi
-[ -e "$kdir/vmlinux" ] || die "no built kernel in '$kdir': run scripts/setup.sh, or give --kdir"
-[ -x "$vng" ] || die "no virtme-ng at '$vng': run scripts/setup.sh, or set RSMALLOC_VNG"
+setup=$("$here/setup.sh" env "$kernel") || die "no kernel to boot"
+eval "$setup"
 
-tmp=$(mktemp -d)
-vm_pid=""
+# A guest that was killed leaves its folder, which its programs hold locked as long
+# as they live. A new folder is not locked yet.
+mkdir -p "$cache/vm"
+find "$cache/vm" -mindepth 1 -maxdepth 1 -mmin +1 -exec flock -n {} rm -rf {} \;
+tmp=$(mktemp -d "$cache/vm/XXXXXX")
+exec {in_use}<"$tmp"
+flock "$in_use"
+vm_pid="" watch_pid=""
 # shellcheck disable=SC2317 # called by the traps
 cleanup()
 {
 	[ -z "$vm_pid" ] || kill "$vm_pid" 2>/dev/null || true
+	[ -z "$watch_pid" ] || kill "$watch_pid" 2>/dev/null || true
 	rm -rf "$tmp"
 }
 trap cleanup EXIT
 trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'exit 143' TERM HUP
+
+# The script that all this is for may be killed, and the guest goes with it.
+while sleep 1 && kill -0 $$ 2>/dev/null; do
+	kill -0 "$RSMALLOC_OWNER" 2>/dev/null || kill $$
+done >/dev/null 2>&1 </dev/null {in_use}<&- &
+watch_pid=$!
 log=${log:-$tmp/log}
 mkdir -p "$(dirname "$log")"
 
@@ -122,6 +131,23 @@ patience="watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120"
 # write there searches thousands of stale translations.
 emulation="norandmaps"
 
+# The tests call functions of the kernel by address, which may be sealed against
+# indirect branches.
+case $kernel in
+stock*) run=$RSMALLOC_IMAGE emulation+=" ibt=off" ;;
+*)
+	# virtme-ng's own, and what is read stays in the guest's page cache.
+	run=$RSMALLOC_KDIR
+	emulation+=" rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose"
+	;;
+esac
+
+machine=(--disable-microvm --qemu-opts="-machine q35")
+if [ "$RSMALLOC_ARCH" = arm64 ]; then
+	machine=(--arch arm64 --root "$RSMALLOC_GUEST_ROOT" --qemu-opts="-cpu max,pauth-impdef=on")
+	tcg=yes
+fi
+
 # What the guest runs: $1 is the folder to write it to, the rest is the command.
 write_guest_script()
 {
@@ -134,11 +160,16 @@ write_guest_script()
 		for name in "${!RSMALLOC_@}"; do
 			declare -p "$name"
 		done
+		# The root file system of another architecture is not one kernel's.
+		if [ "$RSMALLOC_ARCH" = arm64 ]; then
+			printf 'mkdir -p /lib/modules && mount --bind %q /lib/modules\n' "${RSMALLOC_IMAGE%/boot/*}/lib/modules"
+		fi
 		if [ -n "$swap" ]; then
 			# shellcheck disable=SC2016
 			printf '%s\n' \
-				'disk=$(grep -l rsmalloc-swap /sys/block/*/device/model | cut -d/ -f4)' \
-				'export RSMALLOC_SWAP=/dev/$disk' \
+				'[ -e /dev/vda ] || modprobe virtio_blk' \
+				'for i in {1..50}; do [ -e /dev/vda ] && break; sleep 0.1; done' \
+				'export RSMALLOC_SWAP=/dev/vda' \
 				'mkswap "$RSMALLOC_SWAP" >/dev/null'
 		fi
 		printf 'cd %q && exec' "$PWD"
@@ -163,9 +194,10 @@ boot()
 	mkfifo "$dir/console"
 	sed -u 's/\r//g' "$dir/console" | tee "$log" | sed -u -n -E "/ guest: $finished /d; $show" &
 	local filter_pid=$!
-	# virtme-ng calls its other programs through PATH.
-	PATH=$(dirname "$vng"):$PATH timeout -k 10 "$seconds" "$vng" --run "$kdir" --user root \
-		--verbose --force-9p --disable-microvm --qemu-opts="-machine q35" \
+	# virtme-ng calls its other programs through PATH. They end with this script.
+	PATH=$(dirname "$RSMALLOC_VNG"):$PATH setpriv --pdeathsig TERM timeout -k 10 "$seconds" \
+		"$RSMALLOC_VNG" --run "$run" --user root \
+		--verbose --force-9p "${machine[@]}" \
 		--rodir "/run/rsmalloc-vm=$dir" --exec "bash /run/rsmalloc-vm/init" \
 		--append="loglevel=8 printk.devkmsg=on oops=panic panic=-1 $patience $emulation" \
 		"$@" </dev/null >"$dir/console" 2>&1 &
@@ -210,8 +242,15 @@ fi
 for dir in ${rwdirs[@]+"${rwdirs[@]}"}; do
 	options+=(--rwdir "$(realpath "$dir")=$(realpath "$dir")")
 done
-# The guest has file systems of its own at some of these places.
-for dir in "$PWD" "$cache" "$(realpath "$kdir")"; do
+# The guest has file systems of its own at some of these places, or everywhere: then
+# there must be a place for them.
+for dir in "$cache" "$PWD"; do
+	if [ "$RSMALLOC_ARCH" = arm64 ]; then
+		[[ $dir != "$cache"/* ]] || continue
+		mkdir -p "$RSMALLOC_GUEST_ROOT$dir"
+		options+=(--rodir "$dir=$dir")
+		continue
+	fi
 	case $dir in
 	/run/* | /var/* | /dev/*)
 		[ ! -d "$dir" ] || options+=(--rodir "$dir=$dir")
@@ -222,9 +261,8 @@ done
 [ -z "$qemu_opts" ] || options+=(--qemu-opts="${qemu_opts# }")
 if [ -n "$swap" ]; then
 	truncate -s "$swap" "$tmp/swap"
-	options+=(--qemu-opts="-device virtio-scsi-pci"
-		--qemu-opts="-drive if=none,id=swap,file=$tmp/swap,format=raw,cache=unsafe"
-		--qemu-opts="-device scsi-hd,drive=swap,product=rsmalloc-swap")
+	options+=(--qemu-opts="-drive if=none,id=swap,file=$tmp/swap,format=raw,cache=unsafe"
+		--qemu-opts="-device virtio-blk-pci,drive=swap")
 fi
 
 write_guest_script "$tmp/guest" "$@"
