@@ -87,6 +87,7 @@ compressor_goes()
 }
 
 swap_on
+need_modules lz4
 load && insmod "$DIR/async_acomp.ko" || exit "$KSFT_FAIL"
 
 ktap_print_header

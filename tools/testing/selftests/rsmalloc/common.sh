@@ -35,6 +35,12 @@ part()
 	fi
 }
 
+# On a kernel with PREEMPT_RT.
+is_realtime()
+{
+	[ "$(cat /sys/kernel/realtime 2>/dev/null)" = 1 ]
+}
+
 # check DESCRIPTION COMMAND...: one test, with the command's output as its
 # diagnosis; of one that passes, only the figures after "pass: ". The status
 # KSFT_SKIP says that the test cannot be run here.
@@ -104,6 +110,13 @@ compact_memory()
 is_loaded()
 {
 	[ -d /sys/module/rsmalloc ]
+}
+
+# need_modules NAME...: insmod, unlike modprobe, does not load what a module depends
+# on. A kernel has it built in or among its modules.
+need_modules()
+{
+	modprobe -qa "$@" || true
 }
 
 # The module's parameters on the kernel command line: insmod, unlike modprobe,

@@ -7,7 +7,8 @@
 # shellcheck disable=SC2154 # common.sh sets $tests and $tmp
 
 # address MODULE PATTERN: of the only function of a module (or "", the kernel)
-# whose symbol matches.
+# whose symbol matches. Beside functions there are symbols for the padding before
+# them (__pfx_), and for parts that the compiler took out of them.
 address()
 {
 	awk -v module="${1:+[$1]}" -v pattern="$2" '
@@ -21,8 +22,8 @@ load_migration_test()
 	local migrate putback
 	case $1 in
 	rsmalloc)
-		load && migrate=$(address rsmalloc '[0-9]migrate_page') &&
-			putback=$(address rsmalloc '[0-9]putback_page')
+		load && migrate=$(address rsmalloc '^_RNvM.*[0-9]migrate_pageB') &&
+			putback=$(address rsmalloc '^_RNvM.*[0-9]putback_pageB')
 		;;
 	zsmalloc)
 		migrate=$(address "" '^zs_page_migrate$') &&

@@ -51,7 +51,7 @@ use_unload()
 	eventually no_traces
 }
 
-rounds=$(part 20)
+rounds=$(part 5)
 
 swap_on
 unload || exit "$KSFT_FAIL"

@@ -7,7 +7,14 @@ DIR=$(dirname "$(readlink -f "$0")")
 . "$DIR/common.sh"
 
 compressors=(lzo lz4 zstd)
-megabytes=$(part 100)
+# The size takes time, and finds what a pool of many pages does wrong with any
+# compressor.
+declare -A megabytes=([lzo]=$(part 100) [lz4]=$(part 32) [zstd]=$(part 32))
+# What is particular to PREEMPT_RT is not particular to a compressor.
+if is_realtime; then
+	compressors=(lzo)
+	megabytes[lzo]=32
+fi
 megabytes_held=$(part 32)
 
 # A page that zswap does not take goes to the disk, and would come back as well.
@@ -92,7 +99,7 @@ stress()
 	(
 		echo "$BASHPID" >"$group/cgroup.procs"
 		cd /tmp && exec stress-ng --vm 1 --vm-bytes 128M --vm-method ror --verify \
-			--timeout 30 --oomable --quiet
+			--timeout 10 --oomable --quiet
 	)
 	status=$?
 	rmdir "$group"
@@ -107,11 +114,13 @@ zspages_before=$(zspages)
 ktap_print_header
 ktap_set_plan $((${#compressors[@]} * 2 + 4))
 for compressor in "${compressors[@]}"; do
-	select_compressor "$compressor"
-	check "$compressor: $megabytes MB of one process come back" roundtrip "$megabytes" 1
-	check "$compressor: $megabytes MB of four processes come back" roundtrip "$megabytes" 4
+	select_compressor "$compressor" || exit "$KSFT_FAIL"
+	check "$compressor: ${megabytes[$compressor]} MB of one process come back" \
+		roundtrip "${megabytes[$compressor]}" 1
+	check "$compressor: ${megabytes[$compressor]} MB of four processes come back" \
+		roundtrip "${megabytes[$compressor]}" 4
 done
-select_compressor lzo
+select_compressor lzo || exit "$KSFT_FAIL"
 check "stored pages are in pages of rsmalloc" stored_in_rsmalloc
 check "a process that exits frees its pages" exit_frees
 check "pages come back from where zswap wrote them" writeback

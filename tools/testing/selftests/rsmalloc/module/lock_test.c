@@ -205,7 +205,7 @@ static int move_page(struct page **page)
 	return move_page_with(page, GFP_HIGHUSER_MOVABLE);
 }
 
-static int move_pages(u32 first, u32 end)
+static int move_test_pages(u32 first, u32 end)
 {
 	u32 i;
 
@@ -403,7 +403,7 @@ static void meet(void)
 /* The worker's part is one of pages[]. */
 static int move_work(struct worker *worker)
 {
-	return move_pages(worker->first, worker->end);
+	return move_test_pages(worker->first, worker->end);
 }
 
 /*
@@ -581,7 +581,7 @@ static int test_context(struct zpool *pool)
 
 	error = store_every_size(pool);
 	end = error ? 0 : find_pages(pool, objects, PAGE_SIZE, 0);
-	error = error ?: move_pages(0, end);
+	error = error ?: move_test_pages(0, end);
 	for (i = 0; i < PAGE_SIZE && !error; i++) {
 		for (j = 0; j < ARRAY_SIZE(callers) && !error; j++)
 			for (mode = ZPOOL_MM_RW; mode <= ZPOOL_MM_WO && !error; mode++)
@@ -649,7 +649,7 @@ static int check_mapped(struct zpool *pool, struct object *object, enum zpool_ma
 		memcpy(address, contents(object), object->size);
 	}
 	unmap(pool, object);
-	error = error ?: move_pages(0, end);
+	error = error ?: move_test_pages(0, end);
 	if (!error && sections_entered() != before + end)
 		error = fail("%u pages were moved, and %u copied", end,
 			     sections_entered() - before);
@@ -1013,7 +1013,7 @@ static int move_two(struct zpool *pool, struct zspage *zspage)
 {
 	if (zspage->end < 2)
 		return 0;
-	return race(pool, until_other_is_done, move_other_work) ?: move_pages(0, zspage->end);
+	return race(pool, until_other_is_done, move_other_work) ?: move_test_pages(0, zspage->end);
 }
 
 /* Two pages of one zspage that are moved at once: the page numbers are written by both. */
@@ -1319,7 +1319,7 @@ static int test_zones(struct zpool *pool)
 /* --- How long a writer is kept out --------------------------------------- */
 
 #define MOVES		100
-#define MAX_ATTEMPTS	5000
+#define MAX_ATTEMPTS	100
 
 enum reading { ONE_BY_ONE, OVERLAPPING, SLEEPING };
 

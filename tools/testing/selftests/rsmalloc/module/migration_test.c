@@ -119,6 +119,12 @@ static void no_jump(struct kprobe *probe, struct pt_regs *regs, unsigned long fl
 
 static struct kprobe refuse_probe = { .pre_handler = lead_there, .post_handler = no_jump };
 
+/*
+ * Where a probe is a call of ftrace, the first one of an address decides which kind, and the kind
+ * is another with a post_handler. A kretprobe cannot have one.
+ */
+static struct kprobe first_probe = { .post_handler = no_jump };
+
 static int put_back(struct kprobe *probe, struct pt_regs *regs)
 {
 	struct page *page = (struct page *)regs_get_kernel_argument(regs, 0);
@@ -142,9 +148,13 @@ static int watch(void)
 	migrate_probe.kp.addr = (kprobe_opcode_t *)migrate_page;
 	refuse_probe.addr = (kprobe_opcode_t *)migrate_page;
 	putback_probe.addr = (kprobe_opcode_t *)putback_page;
-	error = register_kretprobe(&migrate_probe);
+	first_probe.addr = (kprobe_opcode_t *)migrate_page;
+	error = register_kprobe(&first_probe);
 	if (error)
 		goto free_bits;
+	error = register_kretprobe(&migrate_probe);
+	if (error)
+		goto unregister_first;
 	/* The one that came last is asked first. */
 	error = register_kprobe(&refuse_probe);
 	if (error)
@@ -158,6 +168,8 @@ unregister_refuse:
 	unregister_kprobe(&refuse_probe);
 unregister_migrate:
 	unregister_kretprobe(&migrate_probe);
+unregister_first:
+	unregister_kprobe(&first_probe);
 free_bits:
 	vfree(last_failed);
 	return error;
@@ -168,6 +180,7 @@ static void end_watch(void)
 	unregister_kprobe(&putback_probe);
 	unregister_kprobe(&refuse_probe);
 	unregister_kretprobe(&migrate_probe);
+	unregister_kprobe(&first_probe);
 	if (migrate_probe.nmissed || putback_probe.nmissed)
 		pr_warn("%lu calls were not counted\n",
 			migrate_probe.nmissed + putback_probe.nmissed);

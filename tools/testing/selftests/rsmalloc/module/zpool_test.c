@@ -507,7 +507,8 @@ static size_t count_memory(struct list_head *held)
  */
 static int test_failed_stores(struct zpool *pool)
 {
-	const u32 warm_up = 100, rounds = 2000, free_pages = 64;
+	const u32 warm_up = 100, free_pages = 64;
+	const u32 rounds = IS_ENABLED(CONFIG_KASAN_GENERIC) ? 250 : 2000;
 	/* kswapd would find other pages meanwhile. */
 	gfp_t gfp = zswap_gfp(pool) & ~__GFP_KSWAPD_RECLAIM;
 	size_t before = 0, after;
