@@ -11,7 +11,8 @@ The run passed if
   but for one report that names what --expect says, which must be there;
 - at least one test passed: silence is failure.
 
-Prints an explanation of each failure and a line of totals.
+Prints an explanation of each failure, the totals of each test of the suite, and
+a line of totals.
 """
 
 import argparse
@@ -102,6 +103,11 @@ class Verdict:
     skipped: int = 0
     failures: list[str] = field(default_factory=list)
     skips: list[str] = field(default_factory=list)
+    # How many passed, failed and were skipped in each test of a suite.
+    tests: dict[str, list[int]] = field(default_factory=dict)
+
+    def totals(self) -> list[int]:
+        return [self.passed, len(self.failures), self.skipped]
 
     def fail(self, line: int, message: str) -> None:
         self.failures.append(f"line {line}: {message}" if line else message)
@@ -126,7 +132,7 @@ class Ktap:
     def __init__(self, verdict: Verdict) -> None:
         self.verdict = verdict
         self.open: list[Level] = []
-        self.seen_plan = False
+        self.before = verdict.totals()
 
     def close_deeper(self, depth: int) -> Level | None:
         """Closes the levels below depth, and returns the topmost of them."""
@@ -193,6 +199,14 @@ class Ktap:
             self.verdict.skips.append(": ".join(filter(None, (skip[1], skip[2]))))
         else:
             self.verdict.passed += 1
+        if level.depth == 0:
+            self.end_test(SKIP.sub(r"\1", description).split(": ")[-1].strip())
+
+    def end_test(self, name: str) -> None:
+        """What came since the last one, complaints of the kernel included, belongs to this test."""
+        now = self.verdict.totals()
+        self.verdict.tests[name] = [after - before for before, after in zip(self.before, now)]
+        self.before = now
 
     def end(self) -> None:
         self.close_deeper(-1)
@@ -263,6 +277,11 @@ def judge(lines: list[str], expected: re.Pattern[str] | None = None) -> Verdict:
     return verdict
 
 
+def in_words(totals: list[int]) -> str:
+    passed, failed, skipped = totals
+    return f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Verdict on the console log of a guest.")
     parser.add_argument("--expect", metavar="REGEX", type=re.compile,
@@ -279,10 +298,9 @@ def main() -> int:
         print(f"skipped: {skip}")
     for failure in verdict.failures:
         print(f"FAILED: {failure}")
-    totals = f"{verdict.passed} passed, {len(verdict.failures)} failed"
-    if verdict.skipped:
-        totals += f", {verdict.skipped} skipped"
-    print(totals)
+    for name, totals in verdict.tests.items():
+        print(f"{name}: {in_words(totals)}")
+    print(in_words(verdict.totals()))
     return 1 if verdict.failures else 0
 
 

@@ -43,6 +43,8 @@ def kernel_says(*messages: str) -> str:
 # What, the log, its exit status, and a part of what must be printed.
 LOGS = [
     ("a clean run passes", CLEAN, 0, "3 passed, 0 failed, 1 skipped"),
+    ("each program has its totals", CLEAN, 0, "zpool.sh: 2 passed, 0 failed, 1 skipped\nswap_roundtrip: 1 passed"),
+    ("a warning belongs to the program that ran", kernel_says("WARNING: CPU: 0"), 1, "zpool.sh: 2 passed, 1 failed, 1 skipped"),
     ("the reason of a skip is shown", CLEAN, 0, "skipped: a mapping may sleep: zsmalloc cannot"),
     ("a test that fails",
      edit("# ok 3 wrong sizes", "# not ok 3 wrong sizes"), 1, "not ok 3 wrong sizes are refused"),
