@@ -31,8 +31,9 @@ usage()
 	  --record     record them
 	  --trace NAME with --quick: one of $(cd "$bench/traces" && echo *.u16 | sed 's/\.u16//g') (default: lzo)
 	  --output DIR where the tables, the CSV file and the plots go (default: $output)
-	  --kdir DIR   build folder of the kernel (default: the one that scripts/setup.sh built)
 
+	The costs are checked on Debian's kernel, as people run it, and all else is measured
+	on the plain one, which has all backends.
 	The environment: RSMALLOC_KO, the module to measure (default: built here).
 	The logs and what the guests printed stay in $work.
 	EOF
@@ -43,15 +44,16 @@ work=${XDG_CACHE_HOME:-$HOME/.cache}/rsmalloc/bench
 output=$work/results
 recorded=$bench/recorded
 backends=(zsmalloc zbud z3fold rsmalloc)
-mode=all trace=lzo kdir="" ko=${RSMALLOC_KO:-}
+mode=all trace=lzo kernel=plain ko=${RSMALLOC_KO:-}
 
 # How long another benchmark may take.
 patience=1800
 
 while (($#)); do
 	case $1 in
-	--quick | --check | --record) mode=${1#--} ;;
-	--trace | --kdir | --output)
+	--quick) mode=quick ;;
+	--check | --record) mode=${1#--} kernel=stock ;;
+	--trace | --output)
 		(($# >= 2)) || die "$1 needs a value; see --help"
 		declare "${1#--}=$2"
 		shift
@@ -77,12 +79,12 @@ build_modules()
 	fi
 	[[ -e $ko ]] || die "there is no module '$ko', which RSMALLOC_KO names"
 	# One copy per kernel, for kbuild does not notice another one.
-	built=$work/${kdir##*/}
+	built=$work/${RSMALLOC_KDIR##*/}
 	mkdir -p "$built"
 	rsync -c "$bench"/module/* "$built"
 	gcc -O2 -Wall -o "$built/swap_processes" "$bench/swap_processes.c" ||
 		die "swap_processes.c does not compile"
-	timeout 600 make -C "$kdir" M="$built" "LLVM=-$LLVM_MAJOR" modules >"$work/make.log" 2>&1 || {
+	timeout 600 make -C "$RSMALLOC_KDIR" M="$built" "${RSMALLOC_MAKE_ARGS[@]}" modules >"$work/make.log" 2>&1 || {
 		tail -n 25 "$work/make.log" >&2
 		die "zpool_bench.ko does not build; the whole log is $work/make.log"
 	}
@@ -100,7 +102,7 @@ guest()
 		shift
 	done
 	shift
-	"$here/vm.sh" --kdir "$kdir" --memory 2G --timeout 900 --log "$work/$name.console" \
+	"$here/vm.sh" --kernel "$kernel" --memory 2G --timeout 900 --log "$work/$name.console" \
 		"${options[@]}" -- bash "$bench/guest.sh" "$ko" "$built" "$@" |
 		tee "$work/$name" | sed -u '/^bench: end$/d; /^bench: .*=/d; s|^bench: |  |; s|/[^ ]*/||' >&2 ||
 		die "the guest failed; its whole log is $work/$name.console"
@@ -183,7 +185,7 @@ code_sizes()
 	local backend object
 
 	for backend in "${backends[@]}"; do
-		object=$kdir/mm/$backend.o
+		object=$RSMALLOC_KDIR/mm/$backend.o
 		[[ $backend != rsmalloc ]] || object=$ko
 		echo "bench: sizes $backend - 0"
 		"llvm-size-$LLVM_MAJOR" -A "$object" | awk '
@@ -194,11 +196,16 @@ code_sizes()
 	echo "bench: end"
 }
 
+kernel_text()
+{
+	echo "$(<"$RSMALLOC_KDIR/include/config/kernel.release"), $(sed -n 's/^CONFIG_CC_VERSION_TEXT="\(.*\)"/\1/p' "$RSMALLOC_KDIR/.config")"
+}
+
 # What the figures depend on.
 print_machine()
 {
 	echo "$(git -C "$top" describe --always --dirty), measured by scripts/bench.sh:"
-	echo "  kernel    $(make -s -C "$kdir" kernelrelease), $(sed -n 's/^CONFIG_CC_VERSION_TEXT="\(.*\)"/\1/p' "$kdir/.config")"
+	echo "  kernel    $(kernel_text)"
 	echo "  emulator  $(qemu-system-x86_64 --version | head -n 1)"
 	echo "  host      $(nproc) of $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)"
 	echo
@@ -217,15 +224,9 @@ draw_plots()
 	timeout 300 "$venv/bin/python3" "$bench/plots.py" "$output/bench.csv" "$output"
 }
 
-if [[ -z $kdir ]]; then
-	[[ $mode != all ]] || "$here/setup.sh" || die "the set-up did not complete, for the reason above"
-	assignments=$("$here/setup.sh" env) || die "run scripts/setup.sh first"
-	eval "$assignments"
-	kdir=$RSMALLOC_KDIR
-	export RSMALLOC_VNG
-elif [[ -z $ko ]]; then
-	die "--kdir needs RSMALLOC_KO, a module built for that kernel"
-fi
+"$here/setup.sh" kernel "$kernel" >&2 || die "the set-up did not complete, for the reason above"
+assignments=$("$here/setup.sh" env "$kernel")
+eval "$assignments"
 
 mkdir -p "$work"
 exec {lock}>"$work/lock"
@@ -243,8 +244,9 @@ quick)
 	;;
 check | record)
 	backends=(rsmalloc)
-	guest check "${exact[@]}" -- "$(commands cost lzo 20000)"
-	"$bench/report.py" --compiler "$("$RSMALLOC_RUSTC" --version)" "--$mode" "$recorded" "$work/check"
+	# Debian's kernel clears each page that it gives out, which would be most of a store.
+	guest check "${exact[@]}" --append init_on_alloc=0 -- "$(commands cost lzo 20000)"
+	"$bench/report.py" --built-with "$("$RSMALLOC_RUSTC" --version), $(kernel_text)" "--$mode" "$recorded" "$work/check"
 	;;
 all)
 	mkdir -p "$output"

@@ -18,6 +18,13 @@ SUBJECT = "rsmalloc"
 # differently moves counts by an instruction or two.
 TOLERANCE = 0.01
 
+# The slowest call but twenty, of 20,000: one more or less of them moves it.
+TOLERANCE_TAIL = 0.03
+
+# The same for costs when another compiler made the module's code, or the kernel's
+# functions that it calls are of another release.
+TOLERANCE_ELSEWHERE = 0.15
+
 
 class ReportError(Exception):
     """The output is not that of a complete run."""
@@ -206,8 +213,7 @@ def write_csv(path: Path, runs: Runs) -> None:
                     writer.writerow([*key, backend, name, f"{value:.6g}"])
 
 
-# The recorded figures: those that must not rise, and those that must not fall. Another compiler
-# makes other code, so the costs are compared only if the same one is used.
+# The recorded figures: those that must not rise, and those that must not fall.
 COSTS = (
     "store.mean",
     "load.mean",
@@ -228,31 +234,33 @@ def subject_figures(runs: Runs) -> Figures:
     return derive(backends[SUBJECT])
 
 
-def record(path: Path, runs: Runs, compiler: str) -> None:
+def record(path: Path, runs: Runs, built_with: str) -> None:
     figures = subject_figures(runs)
     with path.open("w") as file:
         file.write("# SPDX-License-Identifier: GPL-2.0\n#\n")
         file.write("# What rsmalloc costs, as scripts/bench.sh --record wrote it.\n")
-        file.write(f"# {compiler}\n")
+        file.write(f"# {built_with}\n")
         for name in CEILINGS + FLOORS:
             file.write(f"{name} {figures[name]:.6g}\n")
 
 
-def check(path: Path, runs: Runs, compiler: str) -> bool:
+def check(path: Path, runs: Runs, built_with: str) -> bool:
     """Compare with the recorded figures, and say in KTAP how each fares."""
     figures = subject_figures(runs)
     lines = path.read_text().splitlines()
     recorded = dict(line.split() for line in lines if line and line[0] != "#")
-    same_compiler = f"# {compiler}" in lines
+    elsewhere = f"# {built_with}" not in lines
     if sorted(recorded) != sorted(CEILINGS + FLOORS):
         raise ReportError(f"{path} has other figures than are checked: record it anew")
     good = True
     print(f"KTAP version 1\n1..{len(recorded)}")
+    if elsewhere:
+        print(f"# recorded elsewhere, so costs may be {TOLERANCE_ELSEWHERE:.0%} higher; here: {built_with}")
     for number, (name, text) in enumerate(recorded.items(), 1):
-        if name in COSTS and not same_compiler:
-            print(f"ok {number} {name} # SKIP recorded with another compiler")
-            continue
-        limit = float(text) * (1 + TOLERANCE if name in CEILINGS else 1 - TOLERANCE)
+        tolerance = TOLERANCE_TAIL if name.endswith(".p999") else TOLERANCE
+        if elsewhere and name in COSTS:
+            tolerance = TOLERANCE_ELSEWHERE
+        limit = float(text) * (1 + tolerance if name in CEILINGS else 1 - tolerance)
         passed = figures[name] <= limit if name in CEILINGS else figures[name] >= limit
         if not passed:
             print(
@@ -270,16 +278,16 @@ def main() -> int:
     action.add_argument("--csv", type=Path, help="write all figures there, too")
     action.add_argument("--record", type=Path, help="write the figures to check later ones by")
     action.add_argument("--check", type=Path, help="compare with recorded figures")
-    parser.add_argument("--compiler", default="", help="what the module was compiled with")
+    parser.add_argument("--built-with", default="", help="compiler of the module, release and compiler of the kernel")
     parser.add_argument("output", type=Path, nargs="+", help="what the guests printed")
     options = parser.parse_args()
     try:
         runs = read_output(options.output)
         if options.check:
-            return 0 if check(options.check, runs, options.compiler) else 1
+            return 0 if check(options.check, runs, options.built_with) else 1
         print_tables(runs)
         if options.record:
-            record(options.record, runs, options.compiler)
+            record(options.record, runs, options.built_with)
         if options.csv:
             write_csv(options.csv, runs)
     except (ReportError, OSError, ValueError) as error:
