@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """Collect memory images of ordinary programs for the swap demonstration.
 
-Each program below works on real input (the kernel's documentation, its
-sources, Python's own library). It runs until it holds the wanted amount of
-anonymous memory, is stopped there, and its private anonymous writable memory
-is appended to one image file, page by page. Pages that are all zero are left
-out, because the kernel never hands them to zswap.
+Each program below works on real input (the kernel's headers, Python's own
+library, Rust's). It runs until it holds the wanted amount of anonymous memory,
+is stopped there, and its private anonymous writable memory is appended to one
+image file, page by page. Pages that are all zero are left out, because the
+kernel never hands them to zswap.
 
 A second file, next to the image, says how many pages each program gave.
 """
@@ -31,8 +31,10 @@ CHUNK = 256 * PAGE_SIZE
 MIB = 1 << 20
 # Far more than any of the programs needs, also on a busy machine.
 PROGRAM_TIMEOUT_SECONDS = 120
-# The image, the text that the programs read, and what compilers write.
-SPACE_NEEDED = 400 * MIB
+# The image, and the text that the programs read.
+SPACE_NEEDED = 200 * MIB
+# No text comes out much longer than the programs read before they are stopped.
+TEXT_SIZE = 40 * MIB
 
 PYTHON_SYNTAX_TREES = """
 import ast, pathlib, sysconfig
@@ -76,61 +78,62 @@ class Program(NamedTuple):
     directory: Path
 
 
-def kbuild_command(kdir: Path, target: str, output: Path) -> list[str]:
-    """The compiler call that built `target`, writing to `output` instead."""
-    record = kdir / target
-    record = record.with_name(f".{record.name}.cmd")
+def write_text(headers: Path, text: Path) -> None:
+    """Join the kernel's headers into one text of tens of megabytes."""
+    with text.open("wb") as joined:
+        for path in sorted(headers.rglob("*.h")):
+            joined.write(path.read_bytes())
+            if joined.tell() >= TEXT_SIZE:
+                return
+    raise CollectError(f"{headers}: too few headers; --headers must be a kernel's header folder")
+
+
+def c_compiler(record: Path, kdir: Path) -> list[str]:
+    """The program that did the work in the call of gcc that this .cmd file of the kernel's build has."""
     try:
         line = record.read_text().splitlines()[0]
     except OSError as error:
-        raise CollectError(
-            f"{record}: {error.strerror}; --kdir must be a folder in which the kernel was built"
-        ) from error
+        raise CollectError(f"{record}: {error.strerror}; build the module first") from error
     words = shlex.split(line.partition(":=")[2].partition(" ;")[0])
-    rust = any(word.startswith("--emit=") for word in words)
-    kept = ["/usr/bin/env", "RUSTC_BOOTSTRAP=1"]
-    previous = ""
-    for word in words:
-        if not word.startswith(("--emit=", "-Wp,-MMD")) and word != "-o" and previous != "-o":
-            kept.append(word)
-        previous = word
-    return kept + ([f"--emit=obj={output}"] if rust else ["-o", str(output)])
+    words = [word for word in words if not word.startswith("-Wp,-MMD")]
+    words[words.index("-o") + 1] = "/dev/null"
+    told = subprocess.run([*words, "-###"], cwd=kdir, capture_output=True, text=True, check=True)
+    for line in told.stderr.splitlines():
+        if "cc1 " in line:
+            return shlex.split(line)
+    raise CollectError(f"{words[0]} -### does not say how it calls cc1")
 
 
-def write_text(source: Path, text: Path) -> None:
-    """Join the kernel's documentation into one text of tens of megabytes."""
-    with text.open("wb") as joined:
-        for path in sorted((source / "Documentation").rglob("*.rst")):
-            joined.write(path.read_bytes())
-    if text.stat().st_size < 16 * MIB:
-        raise CollectError(
-            f"{source}: too little in Documentation/; --ksrc must be a kernel source"
-        )
+def rust_compiler(rustc: str) -> list[str]:
+    """The call that compiles Rust's core library."""
+    version = subprocess.check_output([rustc, "--version"], text=True)
+    sysroot = subprocess.check_output([rustc, "--print=sysroot"], text=True).strip()
+    minor = int(re.match(r"rustc \d+\.(\d+)", version)[1])
+    source = Path(sysroot) / "lib/rustlib/src/rust/library/core/src/lib.rs"
+    # core is in the newer edition since that release.
+    edition = 2024 if minor >= 87 else 2021
+    return [
+        *("/usr/bin/env", "RUSTC_BOOTSTRAP=1", rustc, f"--edition={edition}", "--crate-type=lib"),
+        *("--crate-name=core", "--cap-lints=allow", "--emit=metadata=/dev/null", str(source)),
+    ]
 
 
-def programs(kdir: Path, text: Path, scratch: Path) -> list[Program]:
+def programs(options: argparse.Namespace, text: Path, scratch: Path) -> list[Program]:
     python = sys.executable
     return [
-        Program("python3, syntax trees", 16, [python, "-c", PYTHON_SYNTAX_TREES], scratch),
-        Program("python3, word index", 12, [python, "-c", PYTHON_WORD_INDEX, str(text)], scratch),
+        Program("python3, syntax trees", 14, [python, "-c", PYTHON_SYNTAX_TREES], scratch),
+        Program("python3, word index", 10, [python, "-c", PYTHON_WORD_INDEX, str(text)], scratch),
         Program(
-            "python3, sqlite database", 12, [python, "-c", PYTHON_DATABASE, str(text)], scratch
+            "python3, sqlite database", 10, [python, "-c", PYTHON_DATABASE, str(text)], scratch
         ),
         Program(
-            "perl, word count", 12, ["perl", "-ne", "$count{$_}++ for split", str(text)], scratch
+            "perl, word count", 10, ["perl", "-ne", "$count{$_}++ for split", str(text)], scratch
         ),
-        Program("bash, word count", 8, ["bash", "-c", BASH_WORD_COUNT, "bash", str(text)], scratch),
-        Program("awk, lines of a text", 8, ["awk", "{ line[NR] = $0 }", str(text)], scratch),
+        Program("bash, word count", 6, ["bash", "-c", BASH_WORD_COUNT, "bash", str(text)], scratch),
+        Program("awk, lines of a text", 6, ["awk", "{ line[NR] = $0 }", str(text)], scratch),
         Program("sort, lines of a text", 8, ["sort", "--buffer-size=64M", str(text)], scratch),
-        Program(
-            "clang, kernel scheduler",
-            24,
-            kbuild_command(kdir, "kernel/sched/core.o", scratch / "c.o"),
-            kdir,
-        ),
-        Program(
-            "rustc, core library", 20, kbuild_command(kdir, "rust/core.o", scratch / "rust.o"), kdir
-        ),
+        Program("gcc, C code", 16, c_compiler(options.record, options.kdir), options.kdir),
+        Program("rustc, core library", 18, rust_compiler(options.rustc), scratch),
     ]
 
 
@@ -187,7 +190,8 @@ def collect(program: Program, image: BinaryIO) -> int:
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
-                program.command,
+                # A stopped program would stay if this one were killed.
+                ["setpriv", "--pdeathsig", "KILL", *program.command],
                 cwd=program.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -210,10 +214,9 @@ def collect(program: Program, image: BinaryIO) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Collect memory images of ordinary programs.")
-    parser.add_argument(
-        "--kdir", type=Path, required=True, help="folder in which the kernel was built"
-    )
-    parser.add_argument("--ksrc", type=Path, required=True, help="the kernel's source")
+    parser.add_argument("--kdir", type=Path, required=True, help="folder of the kernel's headers")
+    parser.add_argument("--record", type=Path, required=True, help=".cmd file of a compiled C file")
+    parser.add_argument("--rustc", required=True, help="compiler with the library's source")
     parser.add_argument("image", type=Path, help="file to write; IMAGE.txt gets the page counts")
     options = parser.parse_args()
 
@@ -230,10 +233,10 @@ def main() -> int:
         with tempfile.TemporaryDirectory(dir=image.parent, prefix="collect.") as folder:
             scratch = Path(folder)
             text = scratch / "text"
-            write_text(options.ksrc, text)
+            write_text(options.kdir.parent, text)
             counts = []
             with (scratch / "image").open("wb") as pages:
-                for program in programs(options.kdir.resolve(), text, scratch):
+                for program in programs(options, text, scratch):
                     count = collect(program, pages)
                     counts.append(f"{count:6} pages  {program.name}\n")
                     print(counts[-1], end="", flush=True)
@@ -241,7 +244,7 @@ def main() -> int:
             (scratch / "summary").write_text("".join(counts))
             (scratch / "summary").rename(summary)
             (scratch / "image").rename(image)
-    except (CollectError, OSError) as error:
+    except (CollectError, OSError, subprocess.CalledProcessError) as error:
         print(f"collect_images.py: {error}", file=sys.stderr)
         return 1
     return 0

@@ -225,9 +225,9 @@ def main() -> int:
     except KeyError as error:
         complain([f"a pass has no result {error}"], options.log)
         return 1
-    count = min(len(runs) for runs in backends.values())
+    passes = ", ".join(f"{len(runs)} of {name}" for name, runs in backends.items())
     notes = (
-        f'Means of {count} passes each; "none": the difference is no larger than between passes.'
+        f'Means of {passes}; "none": the difference is no larger than between passes.'
         " A MB is 1,000,000 bytes. The machine is emulated, and its clock advances by 1 ns per"
         " instruction executed: such times compare backends, and are not those of a real machine."
     )
