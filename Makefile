@@ -80,9 +80,17 @@ PHONY += demo
 demo:	## show rsmalloc beside the other backends, in a virtual machine
 	scripts/demo.sh
 
+PHONY += check
+check:	## run the tests that need no virtual machine
+	scripts/test.sh check
+
 PHONY += test
-test:	## run all tests; ends with how many passed and failed
+test:	## check, and the tests in virtual machines; ends with how many passed and failed
 	scripts/test.sh
+
+PHONY += test-all
+test-all:	## the same with every kernel; ends with a table of the results
+	scripts/test.sh all
 
 PHONY += bench
 bench:	## measure rsmalloc beside the other backends: tables, a CSV file and plots
