@@ -225,7 +225,7 @@ def main() -> int:
     except KeyError as error:
         complain([f"a pass has no result {error}"], options.log)
         return 1
-    passes = ", ".join(f"{len(runs)} of {name}" for name, runs in backends.items())
+    passes = ", ".join(f"{len(runs)} {'pass' if len(runs) == 1 else 'passes'} of {name}" for name, runs in backends.items())
     notes = (
         f'Means of {passes}; "none": the difference is no larger than between passes.'
         " A MB is 1,000,000 bytes. The machine is emulated, and its clock advances by 1 ns per"
