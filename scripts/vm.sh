@@ -203,6 +203,8 @@ boot()
 		"$@" </dev/null >"$dir/console" 2>&1 &
 	vm_pid=$!
 	wait "$vm_pid" || status=$?
+	# timeout made a process group. If it was killed, or virtme-ng, QEMU goes on in it.
+	kill -KILL -- "-$vm_pid" 2>/dev/null || true
 	vm_pid=""
 	wait "$filter_pid" || true
 	[ "$status" -ne 137 ] || status=124
