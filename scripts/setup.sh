@@ -55,7 +55,7 @@ patience=${RSMALLOC_SETUP_PATIENCE:-3600}
 # What builds the module for a prebuilt kernel and boots it
 packages=(
 	make "libclang1-$LLVM_MAJOR" libc6-dev kmod pahole xz-utils ca-certificates
-	python3 python3-venv qemu-system-x86 busybox-static procps
+	python3 python3-venv qemu-system-x86 busybox-static file procps
 )
 
 # What builds a kernel, besides
