@@ -70,21 +70,25 @@ no_zspages()
 	is "the number of zspages" "$(zspages)" "$zspages_before"
 }
 
-# zswap's pool is full at 1 % of memory, and zswap writes its oldest pages to
-# the swap disk: it loads them from rsmalloc to decompress them.
+wrote_back()
+{
+	[ "$(cat /sys/kernel/debug/zswap/written_back_pages)" -gt "$1" ] && return
+	echo "nothing was written back"
+	return 1
+}
+
+# zswap's pool is full at 1 % of memory, and zswap writes its oldest pages to the swap
+# disk: it loads them from rsmalloc to decompress them. It does so in a work item, which
+# may come late: the pages wait for it.
 writeback()
 {
-	local before status
+	local before status=0
 	before=$(cat /sys/kernel/debug/zswap/written_back_pages)
 	echo 1 >"$zswap/max_pool_percent"
-	"$DIR/swap_roundtrip" 48 2 1
-	status=$?
+	swap_and_hold full 48 && eventually wrote_back "$before" || status=1
+	read_back full || status=1
 	echo 20 >"$zswap/max_pool_percent"
-	[ "$status" -eq 0 ] || return 1
-	if [ "$(cat /sys/kernel/debug/zswap/written_back_pages)" = "$before" ]; then
-		echo "nothing was written back"
-		return 1
-	fi
+	return "$status"
 }
 
 # Memory that is used at random while it is swapped. The limit is one that slows down
