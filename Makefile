@@ -39,10 +39,31 @@ same-target: preflight
 target = { echo '$(abspath $(KDIR)) $(KSRC)'; '$(RUSTC)' --version --verbose; cd '$(KDIR)'; \
 	cat include/config/auto.conf include/generated/utsrelease.h include/generated/autoconf.h Module.symvers; } | cksum
 
+# kbuild runs depmod only where it finds System.map, which headers come without.
+# It would sign with the key that the kernel was built with, if that is here.
 PHONY += modules_install
 modules_install: preflight-root	## install rsmalloc.ko among the modules of that kernel (INSTALL_MOD_PATH= to put them elsewhere)
 	@test -e rsmalloc.ko || { echo 'rsmalloc.ko is not built yet: run make first' >&2; exit 1; }
-	$(kbuild) modules_install
+	$(kbuild) modules_install DEPMOD=true INSTALL_MOD_PATH='$(INSTALL_MOD_PATH)' \
+		$(if $(wildcard $(KDIR)/certs/signing_key.*),,CONFIG_MODULE_SIG_ALL=)
+	@$(if $(DESTDIR),,install/install.sh depmod "$$(cat '$(KDIR)/include/config/kernel.release')")
+
+# For people without DKMS.
+export DESTDIR libdir unitdir docdir
+INSTALL_MOD_PATH ?= $(DESTDIR)
+export INSTALL_MOD_PATH
+
+PHONY += install install-boot uninstall
+install: modules_install install-boot	## install the module, and what chooses it at boot (DESTDIR= to put them elsewhere)
+	@echo 'installed. To use it, now and at each boot: systemctl enable --now rsmalloc'
+install-boot:
+	@install/install.sh boot
+uninstall:	## remove what "make install" installed, for every kernel
+	@install/install.sh uninstall
+
+PHONY += deb
+deb:	## build the Debian package rsmalloc-dkms in build/
+	scripts/deb.sh
 
 PHONY += clean
 clean:	## delete what was built in this tree

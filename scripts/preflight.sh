@@ -196,7 +196,7 @@ check_rustc()
 
 check_bindgen()
 {
-	local minimum=0.65.1 version output directory
+	local minimum=$BINDGEN_MINIMUM version output directory
 
 	if ! have "$bindgen"; then
 		problem "the bindings generator \"$bindgen\" is not there. Pass its path as BINDGEN=, or install it:" \

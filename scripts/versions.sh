@@ -12,6 +12,7 @@ KERNEL_SERIES=6.12
 LLVM_MAJOR=19
 
 # Built by cargo where Debian's own bindgen is older than the kernel accepts.
+BINDGEN_MINIMUM=0.65.1
 BINDGEN_VERSION=0.71.1
 
 # Installed by pip.
