@@ -46,7 +46,7 @@ modules_install: preflight-root	## install rsmalloc.ko among the modules of that
 	@test -e rsmalloc.ko || { echo 'rsmalloc.ko is not built yet: run make first' >&2; exit 1; }
 	$(kbuild) modules_install DEPMOD=true INSTALL_MOD_PATH='$(INSTALL_MOD_PATH)' \
 		$(if $(wildcard $(KDIR)/certs/signing_key.*),,CONFIG_MODULE_SIG_ALL=)
-	@$(if $(DESTDIR),,install/install.sh depmod "$$(cat '$(KDIR)/include/config/kernel.release')")
+	@$(if $(DESTDIR),,scripts/install/install.sh depmod "$$(cat '$(KDIR)/include/config/kernel.release')")
 
 # For people without DKMS.
 export DESTDIR libdir unitdir docdir
@@ -57,9 +57,9 @@ PHONY += install install-boot uninstall
 install: modules_install install-boot	## install the module, and what chooses it at boot (DESTDIR= to put them elsewhere)
 	@echo 'installed. To use it, now and at each boot: systemctl enable --now rsmalloc'
 install-boot:
-	@install/install.sh boot
+	@scripts/install/install.sh boot
 uninstall:	## remove what "make install" installed, for every kernel
-	@install/install.sh uninstall
+	@scripts/install/install.sh uninstall
 
 PHONY += deb
 deb:	## build the Debian package rsmalloc-dkms in build/

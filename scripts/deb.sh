@@ -60,7 +60,7 @@ hollow_out()
 }
 
 # Writes the sources of bindgen and of all that it is built from to the archive
-# that install/bindgen.sh reads.
+# that scripts/install/bindgen.sh reads.
 collect_bindgen()
 {
 	local archive=$1 work=$2 crate
@@ -128,7 +128,7 @@ fi
 
 mkdir "$work/rsmalloc"
 copy_sources "$work/rsmalloc"
-cp "$bindgen" "$work/rsmalloc/install/bindgen-$BINDGEN_VERSION.tar.xz"
+cp "$bindgen" "$work/rsmalloc/scripts/install/bindgen-$BINDGEN_VERSION.tar.xz"
 (cd "$work/rsmalloc" && dpkg-buildpackage --build=binary --no-sign) >"$work/log" 2>&1 || {
 	tail -n 30 "$work/log" >&2
 	die "the package could not be built: see above"

@@ -9,9 +9,9 @@ set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=scripts/lib.sh
-. "${here%/*}/scripts/lib.sh"
+. "${here%/*}/lib.sh"
 # shellcheck source=scripts/versions.sh
-. "${here%/*}/scripts/versions.sh"
+. "${here%/*}/versions.sh"
 
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL=C

@@ -11,8 +11,8 @@ here=$(dirname "$(readlink -f "$0")")
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
 (($# == 1)) || {
-	echo "usage: install/dkms-build.sh KDIR" >&2
+	echo "usage: scripts/install/dkms-build.sh KDIR" >&2
 	exit 2
 }
 bindgen=$("$here/bindgen.sh")
-exec make -C "${here%/*}" -j"$(nproc)" "KDIR=$1" RUSTC=/usr/bin/rustc "BINDGEN=$bindgen"
+exec make -C "${here%/*/*}" -j"$(nproc)" "KDIR=$1" RUSTC=/usr/bin/rustc "BINDGEN=$bindgen"

@@ -7,7 +7,7 @@ set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=scripts/lib.sh
-. "${here%/*}/scripts/lib.sh"
+. "${here%/*}/lib.sh"
 
 # depmod is in a folder that a user's PATH may lack.
 export PATH=$PATH:/usr/sbin:/sbin
@@ -15,9 +15,9 @@ export PATH=$PATH:/usr/sbin:/sbin
 usage()
 {
 	cat <<-END
-	Usage: install/install.sh depmod RELEASE     make the kernel's modules findable
-	       install/install.sh boot               install what chooses rsmalloc at boot
-	       install/install.sh uninstall          remove both, for every kernel
+	Usage: scripts/install/install.sh depmod RELEASE     make the kernel's modules findable
+	       scripts/install/install.sh boot               install what chooses rsmalloc at boot
+	       scripts/install/install.sh uninstall          remove both, for every kernel
 	Variables: DESTDIR, INSTALL_MOD_PATH (default: DESTDIR), libdir, unitdir, docdir
 	END
 }
@@ -49,7 +49,7 @@ systemd() { [[ -z $destdir && -d /run/systemd/system ]]; }
 install_boot()
 {
 	install -D -m 755 "$here/zswap-pool.sh" "$destdir$libdir/zswap-pool"
-	install -D -m 644 "$here/../Documentation/install.rst" "$destdir$docdir/install.rst"
+	install -D -m 644 "$here/../../Documentation/install.rst" "$destdir$docdir/install.rst"
 	install -d "$destdir$unitdir"
 	sed "s|@libdir@|$libdir|; s|@docdir@|$docdir|" "$here/rsmalloc.service" \
 		>"$destdir$unitdir/rsmalloc.service"
