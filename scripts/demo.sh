@@ -113,7 +113,7 @@ what_next()
 	cat <<-EOF
 
 	Nothing of this machine was changed but for packages and $whole_cache.
-	  to install rsmalloc here: make deb, then apt install ./rsmalloc-dkms_*.deb (Documentation/install.rst)
+	  to install rsmalloc here: make deb, then apt install ./build/rsmalloc-dkms_*.deb (Documentation/install.rst)
 	  to undo the demonstration: $(undo)
 	EOF
 }
