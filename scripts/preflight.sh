@@ -52,6 +52,11 @@ check_built()
 {
 	local file missing=() get_headers=''
 
+	if [[ $kdir == "/lib/modules/$(uname -r)/build" && ! -e $kdir && ! -e /sys/module/zswap/parameters/zpool ]]; then
+		problem "the running kernel, Linux $(uname -r), cannot use rsmalloc: it has no zswap, or one that has no" \
+			"choice of allocators (6.18 and newer). Boot a $KERNEL_SERIES kernel, or pass the headers of one as KDIR=."
+		return 1
+	fi
 	if [[ $kdir == "/lib/modules/$(uname -r)/build" ]]; then
 		get_headers="This is the running kernel. Debian has its headers in linux-headers-$(uname -r), other"
 		get_headers+=" distributions in kernel-devel or linux-headers: install them, or pass"
@@ -97,7 +102,7 @@ check_interfaces()
 	release=$(cat "$kdir/include/config/kernel.release" 2>/dev/null) || true
 	[[ -e $headers/mm.h ]] || {
 		problem "$kdir has no include/linux/mm.h, nor has the source that it names: headers are missing." \
-			"Install the headers' packages completely (Debian: linux-headers-${release:-VERSION}-common too)."
+			"Install the headers' packages completely (Debian: linux-headers-${release%%-*}-common too)."
 		return
 	}
 	if [[ ! -e $headers/zpool.h ]]; then
