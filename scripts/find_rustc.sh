@@ -8,6 +8,12 @@
 
 set -euo pipefail
 
+here=$(dirname "$(readlink -f "$0")")
+# shellcheck source=scripts/lib.sh
+. "$here/lib.sh"
+# shellcheck source=scripts/versions.sh
+. "$here/versions.sh"
+
 crate=$1/rust/libcore.rmeta
 
 fits()
@@ -15,11 +21,13 @@ fits()
 	if [[ -e $crate ]]; then
 		grep -aqF "$("$1" --version)" "$crate"
 	else
-		[[ -e $("$1" --print sysroot)/lib/rustlib/src/rust/library/core/src/lib.rs ]]
+		[[ -e $("$1" --print sysroot)/lib/rustlib/src/rust/library/core/src/lib.rs ]] &&
+			! older "$("$1" --version | cut -d ' ' -f 2)" "$RUSTC_MINIMUM_CALL_PADDING"
 	fi
 }
 
-for rustc in $(type -aP rustc || true) /usr/bin/rustc; do
+mapfile -t candidates < <(type -aP rustc || true)
+for rustc in "${candidates[@]}" /usr/bin/rustc; do
 	if fits "$rustc" 2>/dev/null; then
 		echo "$rustc"
 		exit

@@ -13,6 +13,9 @@ die()
 	exit 1
 }
 
+# Compares dotted versions: older A B.
+older() { [[ $1 != "$2" && $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$1" ]]; }
+
 # Prints seconds as a person would write them.
 duration()
 {

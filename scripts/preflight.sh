@@ -12,36 +12,35 @@ here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=scripts/versions.sh
 . "$here/versions.sh"
 
-usage="usage: scripts/preflight.sh [--root] KDIR [RUSTC [BINDGEN]]
+usage="usage: scripts/preflight.sh KDIR [RUSTC [BINDGEN]]
   KDIR     the directory that the kernel was built in, or its headers
   RUSTC    the Rust compiler (rustc)
   BINDGEN  the bindings generator (bindgen)
-  --root   what follows the build needs root as well
 KSRC, the kernel's source, and RUST_LIB_SRC, that of Rust's library, are taken from
 the environment. RSMALLOC_UNTRIED=1 lets kernels pass that rsmalloc was never tried on."
 
 problems=()
 problem() { problems+=("$*"); }
 
-config() { grep -Eqs "^$1=(y|m)$" "$kdir/.config"; }
+# As kbuild does, and not .config, which may have been edited since.
+config() { grep -Eqs "^$1=(y|m)$" "$kdir/include/config/auto.conf"; }
 
 # The value of a text option, without its quotes.
-config_text() { sed -n "s/^$1=\"\(.*\)\"$/\1/p" "$kdir/.config" 2>/dev/null || true; }
+config_text() { sed -nE "s/^$1=\"?([^\"]*)\"?$/\1/p" "$kdir/include/config/auto.conf" 2>/dev/null || true; }
 
 have() { [[ -n $(type -P "$1") ]]; }
-
-# Compares dotted versions: older A B.
-older() { [[ $1 != "$2" && $(printf '%s\n' "$1" "$2" | sort -V | head -n 1) == "$1" ]]; }
 
 # What the kernel's own Makefile says: its C compilers, for itself and for programs
 # that run during the build, and where its headers are.
 ask_kernel()
 {
-	local answers=() folder
+	local answers=() folder flags=''
 
 	folder=$(mktemp -d)
+	# Of a make that calls this, its variables and not its flags, such as -n.
+	[[ ${MAKEFLAGS:-} != *"-- "* ]] || flags="-- ${MAKEFLAGS#*-- }"
 	# shellcheck disable=SC2016 # make expands it.
-	mapfile -t answers < <(make -s --no-print-directory -C "$kdir" M="$folder" RUSTC="$rustc" \
+	mapfile -t answers < <(MAKEFLAGS=$flags make -s --no-print-directory -C "$kdir" M="$folder" RUSTC="$rustc" \
 		--eval='rsmalloc-ask: ; @printf "%s\n" "$(firstword $(CC))" "$(firstword $(HOSTCC))" "$(abspath $(srctree))"' \
 		rsmalloc-ask 2>/dev/null)
 	rm -r "$folder"
@@ -74,8 +73,8 @@ check_built()
 		return 1
 	fi
 	if [[ ! -e $kdir/.config ]]; then
-		problem "the kernel in $kdir is not configured (no .config). Configure it (.config.fragment says what" \
-			"rsmalloc needs) and build it."
+		problem "the kernel in $kdir is not configured (no .config). Configure it, with CONFIG_ZSWAP=y and" \
+			"CONFIG_MODULES=y, and build it."
 		return 1
 	fi
 	for file in include/generated/autoconf.h include/config/auto.conf Module.symvers; do
@@ -144,7 +143,7 @@ check_sources()
 		if [[ ! -e $ksrc/rust/kernel/print.rs || ! -e $ksrc/scripts/generate_rust_target.rs ]]; then
 			problem "KSRC is $ksrc, which is not the source of a kernel with Rust. Pass the source of Linux" \
 				"$KERNEL_SERIES, of any point release ($get)."
-		elif [[ -n $series && $series != "$KERNEL_SERIES" ]]; then
+		elif [[ -n $series && $series != "$KERNEL_SERIES" && ${RSMALLOC_UNTRIED:-} != 1 ]]; then
 			problem "KSRC is $ksrc, the source of Linux $series. Pass that of $KERNEL_SERIES, of any point" \
 				"release ($get)."
 		fi
@@ -152,7 +151,7 @@ check_sources()
 		problem "the kernel is without Rust, so its Rust crates are built with the module, from the kernel's" \
 			"source, and that is not in ${ksrc:-KSRC}. Install the source of Linux $KERNEL_SERIES, of any point" \
 			"release ($get), or pass its folder or tar as KSRC=."
-	elif ! have xz; then
+	elif [[ $ksrc == *.xz ]] && ! have xz; then
 		problem "KSRC is $ksrc, and xz, which unpacks it, is not there. Install xz (Debian: xz-utils)."
 	fi
 	[[ -e $rust_lib_src/core/src/lib.rs ]] ||
@@ -163,7 +162,7 @@ check_sources()
 
 check_rustc()
 {
-	local theirs='' ours minimum=1.79.0 version hint='' crate=$kdir/rust/libcore.rmeta
+	local theirs='' ours minimum=$RUSTC_MINIMUM version hint='' crate=$kdir/rust/libcore.rmeta
 
 	if ! have "$rustc"; then
 		problem "the Rust compiler \"$rustc\" is not there. Install it (Debian 12: rustc-web and rust-web-src," \
@@ -175,9 +174,7 @@ check_rustc()
 		return
 	fi
 	version=$(grep -oE -m 1 '[0-9]+\.[0-9]+\.[0-9]+' <<<"$ours") || version=0
-	# gcc's padding of calls has a counterpart in rustc since 1.81 (the kernel's own
-	# condition for CONFIG_RUST).
-	! config CONFIG_CALL_PADDING || minimum=1.81.0
+	! config CONFIG_CALL_PADDING || minimum=$RUSTC_MINIMUM_CALL_PADDING
 	if older "$version" "$minimum"; then
 		problem "\"$rustc\" is rustc $version, and this kernel needs $minimum or newer. Install a newer one (Debian" \
 			"12: rustc-web), or pass another as RUSTC=."
@@ -278,11 +275,6 @@ check_tree()
 		problem "$top has $free MiB left, and a build needs about 150 MiB. Make room."
 }
 
-root=
-if [[ ${1:-} == --root ]]; then
-	root=yes
-	shift
-fi
 if (($# < 1 || $# > 3)) || [[ $1 == -* ]]; then
 	echo "$usage" >&2
 	exit 2
@@ -299,7 +291,6 @@ fi
 check_rustc
 check_bindgen
 check_tree
-[[ -z $root || $EUID == 0 ]] || problem "this needs root. Run it as root."
 
 if ((${#problems[@]})); then
 	printf 'rsmalloc cannot be built here:\n' >&2
