@@ -15,10 +15,10 @@ BINDGEN = bindgen
 # in such a kernel.
 ifneq ($(shell sed -n 's/^CONFIG_RUST=//p' '$(KDIR)/include/config/auto.conf' 2>/dev/null),y)
 cache = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rsmalloc
-KSRC ?= $(firstword $(wildcard /usr/src/linux-source-6.12/rust/.. $(cache)/linux-source-*/rust/..) \
-	/usr/src/linux-source-6.12.tar.xz)
+KSRC ?= $(patsubst %/.complete,%,$(firstword $(wildcard /usr/src/linux-source-6.12 \
+	$(cache)/linux-parts-*/.complete $(cache)/linux-source-*/.complete) /usr/src/linux-source-6.12.tar.xz))
 RUST_LIB_SRC ?= $(shell '$(RUSTC)' --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library
-without_rust = KSRC='$(abspath $(KSRC))' RUST_LIB_SRC='$(RUST_LIB_SRC)' CONFIG_RUSTC_VERSION=$(shell \
+without_rust = KSRC='$(abspath $(KSRC))' RUST_LIB_SRC='$(abspath $(RUST_LIB_SRC))' CONFIG_RUSTC_VERSION=$(shell \
 	'$(RUSTC)' --version 2>/dev/null | awk '{ split($$2, v, /[.-]/); print v[1] * 100000 + v[2] * 100 + v[3] }')
 endif
 
@@ -36,22 +36,24 @@ all modules: same-target	## build rsmalloc.ko for the kernel in KDIR (the defaul
 PHONY += same-target
 same-target: preflight
 	@$(target) | cmp -s - .target || { $(MAKE) -s clean && $(target) >.target; }
-target = { echo '$(abspath $(KDIR)) $(KSRC)'; '$(RUSTC)' --version --verbose; cd '$(KDIR)'; \
+target = { echo '$(abspath $(KDIR)) $(abspath $(KSRC))'; '$(RUSTC)' --version --verbose; \
+	stat -c '%n %s %Y' $(wildcard $(KSRC) $(KSRC)/Makefile); cd '$(KDIR)'; \
 	cat include/config/auto.conf include/generated/utsrelease.h include/generated/autoconf.h Module.symvers; } | cksum
 
 # kbuild runs depmod only where it finds System.map, which headers come without.
 # It would sign with the key that the kernel was built with, if that is here.
 PHONY += modules_install
-modules_install: preflight-root	## install rsmalloc.ko among the modules of that kernel (INSTALL_MOD_PATH= to put them elsewhere)
-	@test -e rsmalloc.ko || { echo 'rsmalloc.ko is not built yet: run make first' >&2; exit 1; }
+modules_install:	## install rsmalloc.ko among the modules of that kernel (INSTALL_MOD_PATH= to put them elsewhere)
+	@scripts/install/install.sh check '$(KDIR)'
 	$(kbuild) modules_install DEPMOD=true INSTALL_MOD_PATH='$(INSTALL_MOD_PATH)' \
 		$(if $(wildcard $(KDIR)/certs/signing_key.*),,CONFIG_MODULE_SIG_ALL=)
 	@$(if $(DESTDIR),,scripts/install/install.sh depmod "$$(cat '$(KDIR)/include/config/kernel.release')")
 
 # For people without DKMS.
-export DESTDIR libdir unitdir docdir
+override DESTDIR := $(abspath $(DESTDIR))
 INSTALL_MOD_PATH ?= $(DESTDIR)
-export INSTALL_MOD_PATH
+override INSTALL_MOD_PATH := $(abspath $(INSTALL_MOD_PATH))
+export DESTDIR INSTALL_MOD_PATH libdir unitdir docdir
 
 PHONY += install install-boot uninstall
 install: modules_install install-boot	## install the module, and what chooses it at boot (DESTDIR= to put them elsewhere)
@@ -65,15 +67,14 @@ PHONY += deb
 deb:	## build the Debian package rsmalloc-dkms in build/
 	scripts/deb.sh
 
+# Not below other folders of the tree: somebody may have a kernel's headers there.
 PHONY += clean
 clean:	## delete what was built in this tree
 	@rm -rf crates .target
-	@find . -name .git -prune -o -name target -prune -o \
-		\( -name '*.[aos]' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
-		-o -name '.*.cmd' -o -name '.*.d' -o -name '*.rsi' -o -name '*.tmp' \
-		-o -name Module.symvers -o -name modules.order \
-		-o -name bindings_generated.rs -o -name rust-project.json \) \
-		-type f -exec rm -f {} +
+	@find . -maxdepth 1 $(built) && find rust tools -name target -prune -o $(built)
+built = \( -name '*.[aos]' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name '.*.cmd' -o -name '.*.d' \
+	-o -name '*.rsi' -o -name '*.tmp' -o -name Module.symvers -o -name modules.order \
+	-o -name bindings_generated.rs -o -name rust-project.json \) -type f -exec rm -f {} +
 
 PHONY += clippy
 clippy: same-target	## build with clippy's advice, and with every warning as an error
@@ -94,7 +95,7 @@ rust-analyzer: all	## write rust-project.json, for editors
 	@scripts/rust_analyzer.py '$(KDIR)' '$(RUSTC)' >rust-project.json
 
 PHONY += setup
-setup:	## install all tools on a bare Debian 12 or 13, and build a kernel to develop with
+setup:	## install all tools on a bare Debian 12 or 13, and unpack a kernel to develop with
 	scripts/setup.sh
 
 PHONY += demo
@@ -122,10 +123,8 @@ help:	## list the targets
 	@echo 'make [TARGET] [KDIR=kernel build directory] [LLVM=1 or -19] [RUSTC=] [BINDGEN=] [V=1]'
 	@sed -n 's/^\([a-z_ -]*\):.*	## \(.*\)/  \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
-PHONY += preflight preflight-root
+PHONY += preflight
 preflight:
-	+@$(without_rust) scripts/preflight.sh '$(KDIR)' '$(RUSTC)' '$(BINDGEN)'
-preflight-root:
-	+@$(without_rust) scripts/preflight.sh $(if $(INSTALL_MOD_PATH),,--root) '$(KDIR)' '$(RUSTC)' '$(BINDGEN)' >/dev/null
+	@$(without_rust) scripts/preflight.sh '$(KDIR)' '$(RUSTC)' '$(BINDGEN)'
 
 .PHONY: $(PHONY)

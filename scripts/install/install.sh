@@ -15,7 +15,8 @@ export PATH=$PATH:/usr/sbin:/sbin
 usage()
 {
 	cat <<-END
-	Usage: scripts/install/install.sh depmod RELEASE     make the kernel's modules findable
+	Usage: scripts/install/install.sh check KDIR         is the module built for that kernel?
+	       scripts/install/install.sh depmod RELEASE     make the kernel's modules findable
 	       scripts/install/install.sh boot               install what chooses rsmalloc at boot
 	       scripts/install/install.sh uninstall          remove both, for every kernel
 	Variables: DESTDIR, INSTALL_MOD_PATH (default: DESTDIR), libdir, unitdir, docdir
@@ -27,6 +28,19 @@ modules=${INSTALL_MOD_PATH:-$destdir}/lib/modules
 libdir=${libdir:-/usr/local/lib/rsmalloc}
 unitdir=${unitdir:-/usr/local/lib/systemd/system}
 docdir=${docdir:-/usr/local/share/doc/rsmalloc}
+
+# kbuild installs whatever module is there.
+check()
+{
+	local kdir=$1 wanted built
+
+	[[ -e rsmalloc.ko ]] || die "rsmalloc.ko is not built yet: run make first"
+	wanted=$(cat "$kdir/include/config/kernel.release") || die "KDIR is $kdir, which is no built kernel and no headers"
+	built=$(modinfo -F vermagic ./rsmalloc.ko)
+	[[ ${built%% *} == "$wanted" ]] ||
+		die "rsmalloc.ko is built for Linux ${built%% *}, and KDIR is of Linux $wanted: run make KDIR=$kdir first"
+	[[ $EUID == 0 || -n ${INSTALL_MOD_PATH:-} ]] || die "only root can install into /lib/modules"
+}
 
 # zswap asks for the module by the alias zpool-rsmalloc, which depmod lists.
 run_depmod()
@@ -91,6 +105,7 @@ uninstall()
 }
 
 case ${1:-}/$# in
+check/2) check "$2" ;;
 depmod/2) run_depmod "$2" ;;
 boot/1) install_boot ;;
 uninstall/1) uninstall ;;
