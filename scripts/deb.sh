@@ -94,7 +94,9 @@ collect_bindgen()
 	tar -cJf "$work/archive" -C "$work" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner \
 		--mode=u=rwX,go=rX bindgen
 	mkdir -p "${archive%/*}"
-	mv "$work/archive" "$archive"
+	# It may come from another file system, and is whole once it has its name.
+	mv "$work/archive" "$archive.new"
+	mv "$archive.new" "$archive"
 }
 
 # The files that git knows or would, or all if this is an unpacked archive.
