@@ -15,4 +15,9 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 	exit 2
 }
 bindgen=$("$here/bindgen.sh")
-exec make -C "${here%/*/*}" -j"$(nproc)" "KDIR=$1" RUSTC=/usr/bin/rustc "BINDGEN=$bindgen"
+# A kernel's modules are built by the compiler that built the kernel.
+llvm=()
+if grep -qs '^CONFIG_CC_IS_CLANG=y' "$1/include/config/auto.conf"; then
+	llvm=(LLVM=1)
+fi
+exec make -C "${here%/*/*}" -j"$(nproc)" "KDIR=$1" RUSTC=/usr/bin/rustc "BINDGEN=$bindgen" "${llvm[@]}"
