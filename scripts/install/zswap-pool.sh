@@ -38,8 +38,18 @@ choose_rsmalloc()
 	if ! output=$(modprobe rsmalloc 2>&1); then
 		say "$output"
 		case $output in
-		*"not found"*) say "rsmalloc is not installed for Linux $(uname -r): \"dkms status rsmalloc\" says for which it is" ;;
-		*"Key was"* | *"not permitted"*) say "this kernel takes signed modules only (Secure Boot): see install.rst" ;;
+		*"not found"*)
+			say "rsmalloc is not installed for Linux $(uname -r): install the headers of this kernel," \
+			    "with which the package builds it, or run \"make install\" again"
+			;;
+		*"Key was"* | *"not permitted"*)
+			if [[ $(cat /proc/sys/kernel/modules_disabled 2>/dev/null) == 1 ]]; then
+				say "this kernel takes no more modules until the next boot (sysctl kernel.modules_disabled):" \
+				    "have rsmalloc loaded before that is set"
+			else
+				say "this kernel takes signed modules only (Secure Boot): see install.rst"
+			fi
+			;;
 		*) say "\"dmesg\" may say more" ;;
 		esac
 		return
