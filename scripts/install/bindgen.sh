@@ -3,7 +3,7 @@
 #
 # Prints the path of a bindgen that the kernel accepts: the distribution's, or
 # one that this builds, once, from the sources that the package carries. That
-# takes some minutes and no network.
+# takes about a minute of processor time and no network.
 
 set -euo pipefail
 
@@ -16,7 +16,7 @@ here=$(dirname "$(readlink -f "$0")")
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL=C
 
-state=${RSMALLOC_STATE:-/var/lib/rsmalloc-dkms}
+state=/var/lib/rsmalloc-dkms
 built=$state/bindgen-$BINDGEN_VERSION
 sources=$here/bindgen-$BINDGEN_VERSION.tar.xz
 
@@ -38,7 +38,7 @@ build()
 	[[ -x /usr/bin/cargo ]] ||
 		die "/usr/bin/cargo is needed to build bindgen $BINDGEN_VERSION. Install it (Debian 12: apt install" \
 		    "cargo-web)."
-	echo "building bindgen $BINDGEN_VERSION, which takes some minutes and is done once: Linux $KERNEL_SERIES" \
+	echo "building bindgen $BINDGEN_VERSION, which takes about a minute of processor time and is done once: Linux $KERNEL_SERIES" \
 	     "needs $BINDGEN_MINIMUM or newer, and the distribution's is \"${theirs:-not installed}\"" >&2
 	mkdir -p "$state"
 	temporary=$(mktemp -d "$state/build.XXXXXX")
