@@ -66,7 +66,7 @@ plan()
 		boot swap
 		boot --append preempt=full migrate async compact
 		boot --append "$fine" zpool:fine
-		boot hugepages
+		boot hugepages migration_rate
 		boot --append movablecore=400M offline
 		;;
 	debug)
@@ -130,6 +130,22 @@ suites_of()
 	steps "$1"
 	echo "${suites[@]}"
 )
+
+# A selftest that no kernel runs is one that nobody sees fail.
+every_selftest()
+{
+	local name names planned
+
+	names=$(sed -n '/^TEST_PROGS :=/,/[^\\]$/{ s/.*:=//; s/\\$//; p }' "$top/$selftests/Makefile")
+	planned=" $(for name in "${kernels[@]}"; do suites_of "$name"; done | sed -E 's/:[^ ]*//g' | paste -sd' ') "
+	for name in $names; do
+		if [[ $planned == *" ${name%.sh} "* ]]; then
+			echo "ok - $name"
+		else
+			echo "not ok - $name is in no plan of scripts/test.sh"
+		fi
+	done | awk '{ sub(/ok/, "ok " NR); print } END { print "1.." NR }'
+}
 
 # --- Counting ----------------------------------------------------------------
 
@@ -299,6 +315,7 @@ check_jobs()
 	job check/shell command "shell scripts" shell_scripts
 	job check/rustfmt command "Rust format" on stock make -C "$top" rustfmtcheck RUSTFMT=/usr/bin/rustfmt
 	job check/verdict ktap "verdict of console logs" "${limit[@]}" "$top/tools/testing/verdict/test_verdict.py"
+	job check/plans ktap "selftests are all in a plan" every_selftest
 	job check/jobs ktap "jobs of this run" "${limit[@]}" "$top/tools/testing/runner/jobs_test.sh"
 	job check/preflight ktap "preflight" "${limit[@]}" "$top/tools/testing/preflight/preflight_test.sh"
 	job check/host cargo "module on the host" on stock host_tests .
