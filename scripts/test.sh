@@ -242,10 +242,20 @@ host_tests()
 
 print_make_args() { echo "${RSMALLOC_MAKE_ARGS[*]}"; }
 
+# Like the tar of Debian's linux-source package, with as much as the module takes.
+pack_source()
+{
+	tar -cJf "$1" -C "$RSMALLOC_KSRC" --transform='s,^,linux-source-6.12/,' \
+		Makefile .clippy.toml rust scripts/generate_rust_target.rs
+}
+
 both_routes()
 {
+	local tar=$work/routes/linux-source-6.12.tar.xz
+
 	copy_tree routes
-	"$top/tools/testing/build/build_test.sh" "$tree" "$(on stock print_make_args)" "$(on debug print_make_args)"
+	on stock pack_source "$tar"
+	"$top/tools/testing/build/build_test.sh" "$tree" "$(on stock print_make_args)" "$(on debug print_make_args)" "$tar"
 }
 
 has_miri() { PATH=$miri_path cargo miri --version >/dev/null 2>&1; }
