@@ -26,7 +26,7 @@ check_tools()
 {
 	local package missing=()
 
-	for package in debhelper dh-dkms lintian dpkg-dev xz-utils; do
+	for package in build-essential debhelper dh-dkms lintian dpkg-dev xz-utils; do
 		[[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null) == ii* ]] || missing+=("$package")
 	done
 	# Debian 12's own cargo does not read bindgen's lock file.

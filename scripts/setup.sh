@@ -28,6 +28,7 @@ usage()
 	Usage: scripts/setup.sh                set up Debian's kernel (stock), to build rsmalloc and boot it
 	       scripts/setup.sh kernel NAME    set up kernel NAME: ${kernels[*]}
 	       scripts/setup.sh tests          install what the tests need besides a kernel
+	       scripts/setup.sh packaging      install what builds the Debian package and tests its installation
 	       scripts/setup.sh env [NAME]     print shell assignments for kernel NAME (stock), as in
 	           eval "\$(scripts/setup.sh env)" && make "\${RSMALLOC_MAKE_ARGS[@]}"
 
@@ -66,6 +67,9 @@ kernel_packages=(
 # What the tests need, besides
 test_packages=(stress-ng rsync shellcheck git gcc)
 
+# What builds the Debian package, and a Debian to install it on
+packaging_packages=(build-essential debhelper dh-dkms lintian xz-utils mmdebstrap e2fsprogs qemu-system-x86)
+
 choose_by_distribution()
 {
 	local ID='' VERSION_ID='' VERSION_CODENAME=''
@@ -79,11 +83,13 @@ choose_by_distribution()
 		# -web packages follow the newer releases that browsers need.
 		packages+=(rustc-web rust-web-src rustfmt-web cargo-web)
 		test_packages+=(rust-web-clippy)
+		packaging_packages+=(cargo-web)
 		bindgen=$cache/bindgen-$BINDGEN_VERSION/bin/bindgen
 		;;
 	debian-13)
 		packages+=(rustc rust-src rustfmt bindgen)
 		test_packages+=(cargo rust-clippy)
+		packaging_packages+=(cargo)
 		bindgen=/usr/bin/bindgen
 		;;
 	*)
@@ -746,7 +752,7 @@ print_env()
 command=${1:-kernel}
 
 case $command in
-kernel | env | tests) ;;
+kernel | env | tests | packaging) ;;
 -h | --help | help)
 	usage
 	exit
@@ -768,14 +774,15 @@ kernel=${2:-stock}
 
 choose_by_distribution
 case $command in
-tests)
+tests | packaging)
 	packages=("${test_packages[@]}") flavour='' apt_options=()
+	[[ $command == tests ]] || packages=("${packaging_packages[@]}")
 	if [[ -n $(missing_packages) ]]; then
 		take_lock
 		((EUID)) || update_lists
 		set_up_packages
 	fi
-	echo "what the tests need is installed"
+	echo "$command: all packages are installed"
 	exit
 	;;
 env)

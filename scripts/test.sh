@@ -37,6 +37,7 @@ usage()
 	cat <<-EOF
 	Usage: scripts/test.sh                      what "make test" runs: check, stock and debug
 	       scripts/test.sh check                what needs no virtual machine
+	       scripts/test.sh package              builds the Debian package, and tests its installation
 	       scripts/test.sh all                  everything on every kernel, with a table of the results
 	       scripts/test.sh KERNEL [SUITE...]    one kernel, or only these suites on it
 	       scripts/test.sh --list               the kernels and their suites
@@ -303,6 +304,16 @@ page_metadata()
 	grep -w kmsan_copy_page_meta "$tree/rust/helpers.s"
 }
 
+# The package, installed on a Debian like this one.
+installation()
+{
+	((EUID == 0)) || {
+		echo "ok 1 # SKIP installing packages in a folder needs root"
+		return
+	}
+	timeout -k 60 7200 "$top/tools/testing/install/install_test.sh" "$(. /etc/os-release && echo "$VERSION_CODENAME")"
+}
+
 # run_suites NAME APPEND EXPECT SUITE...: in a virtual machine of their own.
 run_suites()
 {
@@ -326,6 +337,7 @@ check_jobs()
 	job check/rustfmt command "Rust format" on stock make -C "$top" rustfmtcheck RUSTFMT=/usr/bin/rustfmt
 	job check/verdict ktap "verdict of console logs" "${limit[@]}" "$top/tools/testing/verdict/test_verdict.py"
 	job check/plans ktap "selftests are all in a plan" every_selftest
+	job check/versions command "versions of the package" "$here/deb.sh" check
 	job check/jobs ktap "jobs of this run" "${limit[@]}" "$top/tools/testing/runner/jobs_test.sh"
 	job check/preflight ktap "preflight" "${limit[@]}" "$top/tools/testing/preflight/preflight_test.sh"
 	job check/host cargo "module on the host" on stock host_tests .
@@ -334,6 +346,12 @@ check_jobs()
 	job check/clippy command "clippy" on stock build_module clippy clippy
 	[[ ! -e $RSMALLOC_KSRC/scripts/checkpatch.pl ]] ||
 		job check/c-style command "C style" on stock c_style
+}
+
+package_jobs()
+{
+	job package/deb command "Debian package" "${limit[@]}" "$here/deb.sh"
+	job --after package/deb package/install ktap "Debian package, installed" installation
 }
 
 # kernel_jobs KERNEL [SUITE...]: those on one kernel, or only the suites that are named.
@@ -415,11 +433,11 @@ print_table()
 	done
 	echo "passed/failed/skipped, of each suite on each kernel:"
 	printf '%-16s' suite
-	printf '%16s' check "${kernels[@]}"
+	printf '%16s' check package "${kernels[@]}"
 	echo
 	for suite in $(printf '%s\n' "${!cell[@]}" | cut -d' ' -f2 | sort -u); do
 		printf '%-16s' "$suite"
-		for kernel in check "${kernels[@]}"; do
+		for kernel in check package "${kernels[@]}"; do
 			printf '%16s' "${cell[$kernel $suite]:--}"
 		done
 		echo
@@ -431,6 +449,7 @@ list()
 	local name
 
 	echo "check: what needs no virtual machine"
+	echo "package: what installs the Debian package"
 	for name in "${kernels[@]}"; do
 		echo "$name: $(suites_of "$name")"
 	done
@@ -446,7 +465,7 @@ case $mode in
 	list
 	exit
 	;;
-check | test | all)
+check | package | test | all)
 	(($# < 2)) || die "$1 is not followed by anything; see --help"
 	first=stock
 	;;
@@ -462,7 +481,10 @@ check | test | all)
 	;;
 esac
 
-{ "$here/setup.sh" kernel "$first" && "$here/setup.sh" tests; } || {
+{
+	"$here/setup.sh" kernel "$first" && "$here/setup.sh" tests &&
+		{ [[ $mode != all && $mode != package ]] || "$here/setup.sh" packaging; }
+} || {
 	echo "0 passed, 1 failed"
 	exit 1
 }
@@ -482,6 +504,7 @@ guard_jobs
 declare -A job_suites=()
 case $mode in
 check) check_jobs ;;
+package) package_jobs ;;
 test)
 	check_jobs
 	kernel_jobs stock
@@ -490,6 +513,7 @@ test)
 	;;
 all)
 	check_jobs
+	package_jobs
 	! has_miri || job check/miri cargo "module on the host under miri" miri
 	for name in "${kernels[@]}"; do
 		kernel_jobs "$name"
