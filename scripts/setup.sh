@@ -482,8 +482,12 @@ download()
 	mkdir -p "$1"
 	cd "$1"
 	shift
-	"${apt[@]}" "${apt_options[@]}" download "$@" ||
-		{ update_lists "${apt_options[@]}" && "${apt[@]}" "${apt_options[@]}" download "$@"; }
+	"${apt[@]}" "${apt_options[@]}" download "$@" && exit
+	((EUID == 0 || ${#apt_options[@]})) ||
+		die "these packages could not be downloaded. If the network is there, the package lists are old: run" \
+		    "\"apt-get update\" as root, and this again."
+	update_lists "${apt_options[@]}"
+	"${apt[@]}" "${apt_options[@]}" download "$@"
 )
 
 # The same for this machine, whatever the kernel is for.
