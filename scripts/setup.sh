@@ -550,6 +550,23 @@ unpack_kernel()
 	/usr/sbin/depmod -b "$dir" "$abi-$flavour"
 }
 
+# Those that "env" no longer names. A build and a guest have the folder of theirs in
+# the command line; grep has not, which would find itself.
+remove_older_kernels()
+{
+	local dir
+
+	for dir in "$cache/$kernel-$KERNEL_SERIES."*; do
+		[[ $dir != "$place" && $(printf '%s\n' "$dir" "$place" | sort -V | tail -n 1) == "$place" ]] || continue
+		if grep -qsF -f <(echo "$dir/") /proc/[0-9]*/cmdline; then
+			echo "${dir##*/} is in use, and stays in $cache"
+		else
+			rm -rf "$dir"
+			echo "removed ${dir##*/}: ${place##*/} is newer"
+		fi
+	done
+}
+
 # What the guest runs that cannot have this machine's root file system
 guest_packages=(
 	bash coreutils findutils grep sed mawk util-linux mount kmod procps busybox-static stress-ng
@@ -715,6 +732,7 @@ set_up()
 	fi
 	if [[ -n $flavour ]] && ! complete "$place"; then
 		step "kernel ${place##*/}" fill "$place" unpack_kernel "$place"
+		remove_older_kernels
 	fi
 	if [[ -n $guest_root ]] && ! complete "$guest_root"; then
 		step "programs of the arm64 guest" fill "$guest_root" unpack_guest "$guest_root"
