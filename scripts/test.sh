@@ -340,6 +340,7 @@ check_jobs()
 	job check/versions command "versions of the package" "$here/deb.sh" check
 	job check/jobs ktap "jobs of this run" "${limit[@]}" "$top/tools/testing/runner/jobs_test.sh"
 	job check/preflight ktap "preflight" "${limit[@]}" "$top/tools/testing/preflight/preflight_test.sh"
+	job check/setup ktap "errors of the set-up" "${limit[@]}" "$top/tools/testing/setup/setup_test.sh"
 	job check/host cargo "module on the host" on stock host_tests .
 	job check/loom cargo "lock under loom" on stock host_tests loom
 	job check/litmus ktap "lock in the kernel's memory model" on stock litmus
