@@ -124,8 +124,23 @@ impl BounceBuffers {
         Some(buffer)
     }
 
+    /// A buffer for a mapping of `handle`: one from here, if meanwhile there is one, else `spare`,
+    /// which is on no list. Returns the spare as well if it was not wanted.
+    pub(crate) fn take_or_add(
+        &mut self,
+        handle: Handle,
+        mode: MapMode,
+        spare: ObjRef<Buffer>,
+    ) -> (ObjRef<Buffer>, Option<ObjRef<Buffer>>) {
+        if let Some(buffer) = self.take(handle, mode) {
+            return (buffer, Some(spare));
+        }
+        self.add(spare, handle, mode);
+        (spare, None)
+    }
+
     /// Makes `buffer`, which is on no list, a mapping of `handle`.
-    pub(crate) fn add(&mut self, buffer: ObjRef<Buffer>, handle: Handle, mode: MapMode) {
+    fn add(&mut self, buffer: ObjRef<Buffer>, handle: Handle, mode: MapMode) {
         buffer.mapping.set(Some(Mapping {
             handle,
             mode,
@@ -181,8 +196,8 @@ impl Drop for BounceBuffers {
     }
 }
 
-/// Frees a buffer that has just been taken off its list.
-fn free_buffer(buffer: ObjRef<Buffer>) {
+/// Frees a buffer that is on no list.
+pub(crate) fn free_buffer(buffer: ObjRef<Buffer>) {
     // SAFETY: The buffer is on no list, so nobody can reach it or its page, which is the buffer's
     // own.
     unsafe {

@@ -18,7 +18,7 @@
 
 use crate::{
     backend::{Backend, MapMode},
-    bounce::{BounceBuffers, Buffer, Ended},
+    bounce::{free_buffer, BounceBuffers, Buffer, Ended},
     class::{Class, Freed},
     compaction::{Compactor, Limit, Scope},
     core::{
@@ -570,8 +570,12 @@ impl Pool {
     ) -> *mut u8 {
         let reserved = self.bounce.lock().take(handle, mode);
         let Some(buffer) = reserved.or_else(|| {
-            let buffer = Buffer::alloc(false, Gfp::NOWAIT)?;
-            self.bounce.lock().add(buffer, handle, mode);
+            // Not under the lock: to allocate sleeps on PREEMPT_RT.
+            let spare = Buffer::alloc(false, Gfp::NOWAIT)?;
+            let (buffer, spare) = self.bounce.lock().take_or_add(handle, mode, spare);
+            if let Some(spare) = spare {
+                free_buffer(spare);
+            }
             Some(buffer)
         }) else {
             report::warn(c_str!("no bounce buffer for a mapping"), handle.into_raw());

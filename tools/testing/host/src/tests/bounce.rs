@@ -5,7 +5,7 @@
 
 use crate::{
     backend::MapMode::{ReadOnly, WriteOnly},
-    bounce::{BounceBuffers, Buffer, Ended},
+    bounce::{free_buffer, BounceBuffers, Buffer, Ended},
     core::handle::Handle,
     sys::{
         gfp::Gfp,
@@ -68,7 +68,7 @@ fn readers_of_one_object_share_a_buffer() {
 #[test]
 fn extra_buffers_go_after_use() {
     let machine = Machine::new(Memory::Plenty);
-    let mut buffers = BounceBuffers::with_reserve(1).ok().unwrap();
+    let mut buffers = BounceBuffers::with_reserve(0).ok().unwrap();
     let (pages, objects) = (machine.pages(), machine.objects());
     for left in 0..2 {
         machine.set_memory(Memory::Left(left));
@@ -80,8 +80,29 @@ fn extra_buffers_go_after_use() {
         (machine.pages(), machine.objects()),
         (pages + 1, objects + 1)
     );
-    buffers.add(extra, handle(A), ReadOnly);
+    buffers.take_or_add(handle(A), ReadOnly, extra);
     assert!(matches!(buffers.end(handle(A)), Ended::Done));
     assert_eq!((machine.pages(), machine.objects()), (pages, objects));
     assert!(BounceBuffers::with_reserve(1).is_err());
+}
+
+/// Catches the buffer of one reader being freed when another reader of the same object ends its
+/// mapping: two that found no buffer in reserve at the same time must come to share one.
+#[test]
+fn readers_without_a_reserve_share_a_buffer() {
+    let machine = Machine::new(Memory::Plenty);
+    let mut buffers = BounceBuffers::with_reserve(0).unwrap();
+    let [first, second] = [(); 2].map(|()| {
+        assert!(buffers.take(handle(A), ReadOnly).is_none());
+        Buffer::alloc(false, Gfp::NOWAIT).unwrap()
+    });
+    let (mine, spare) = buffers.take_or_add(handle(A), ReadOnly, first);
+    assert!(mine == first && spare.is_none());
+    let (yours, spare) = buffers.take_or_add(handle(A), ReadOnly, second);
+    assert!(yours == first && spare == Some(second));
+    free_buffer(second);
+    assert!(matches!(buffers.end(handle(A)), Ended::Done));
+    assert_eq!(machine.pages(), 1);
+    assert!(matches!(buffers.end(handle(A)), Ended::Done));
+    assert_eq!(machine.pages(), 0);
 }
