@@ -59,6 +59,9 @@ pub(crate) struct WriteOnlyFile<T> {
 
 impl<T: Written> WriteOnlyFile<T> {
     const OPERATIONS: &'static bindings::file_operations = &bindings::file_operations {
+        // An open file keeps the module loaded: closing it comes back here even when the pool is
+        // gone.
+        owner: (&raw const bindings::__this_module).cast_mut(),
         open: Some(bindings::simple_open),
         write: Some(Self::write),
         llseek: Some(bindings::noop_llseek),
