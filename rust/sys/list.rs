@@ -96,8 +96,8 @@ impl<T: WithTail> ObjRef<T> {
     }
 }
 
-// SAFETY: It is a shared reference to a `T`, which may go where `&T` may go.
-unsafe impl<T: Sync> Send for ObjRef<T> {}
+// SAFETY: It is a shared reference to a `T`, by which the `T` may also be freed elsewhere.
+unsafe impl<T: Send + Sync> Send for ObjRef<T> {}
 
 /// The part of an object that puts it on a list.
 ///

@@ -62,6 +62,9 @@ impl PinnedDrop for OwnedLockMap {
 #[derive(Clone, Copy)]
 pub(crate) struct LockMap(*mut bindings::rsmalloc_lock_map);
 
+// SAFETY: lockdep does its own locking, and the map belongs to no task.
+unsafe impl Send for LockMap {}
+
 // SAFETY: lockdep does its own locking.
 unsafe impl Sync for LockMap {}
 
