@@ -39,6 +39,12 @@ pub(crate) trait Backend: Sized + Send + Sync + 'static {
     /// `name` is the caller's own and lives no longer than the call.
     fn new(name: &CStr) -> impl PinInit<Self, Error>;
 
+    /// Ends the pool's life: nobody calls it any more. Called in process context; sleeps.
+    ///
+    /// Returns whether the pool's memory may be freed. If not, something still leads to it, because
+    /// of a mistake of the caller: then it stays as it is, and so does the module.
+    fn close(&self) -> bool;
+
     /// Allocates room for an object of `size` bytes.
     ///
     /// Called in process context, inside reclaim: it may not reclaim itself, whatever `gfp` says.

@@ -183,6 +183,12 @@ unsigned int rsmalloc_populous_pages(void)
 	return READ_ONCE(populous_pages);
 }
 
+/* For ever: there is no way back. */
+void rsmalloc_keep_module(void)
+{
+	__module_get(THIS_MODULE);
+}
+
 void rsmalloc_cond_resched(void)
 {
 	cond_resched();

@@ -44,6 +44,7 @@ void rsmalloc_debugfs_create_file(const char *name, unsigned short mode,
 void rsmalloc_debugfs_remove(struct dentry *dentry);
 unsigned int rsmalloc_wasted_share(void);
 unsigned int rsmalloc_populous_pages(void);
+void rsmalloc_keep_module(void);
 void rsmalloc_cond_resched(void);
 void rsmalloc_sleep_a_tick(void);
 void rsmalloc_preempt_disable(void);

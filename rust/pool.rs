@@ -32,7 +32,7 @@ use crate::{
         c_str,
         debugfs::{WriteOnlyFile, Written},
         gfp::Gfp,
-        init::{pin_data, pin_init_array_from_fn, pinned_drop, try_pin_init, PinInit},
+        init::{pin_data, pin_init_array_from_fn, try_pin_init, PinInit},
         list::{List, ObjRef},
         lockdep::OwnedLockMap,
         memory::copy,
@@ -48,12 +48,12 @@ use crate::{
     },
     zspage::{DescriptorCaches, Tag, Zspage, CLASSES, CLASS_TABLE},
 };
-use core::{array, mem::offset_of, pin::Pin, ptr};
+use core::{array, mem::offset_of, ptr};
 
 /// A pool.
 ///
 /// What all calls read and nobody writes shares no cache line with what is written.
-#[pin_data(PinnedDrop)]
+#[pin_data]
 #[repr(C)]
 pub(crate) struct Pool {
     #[pin]
@@ -95,7 +95,7 @@ const COMPACT_FILE: &CStr = c_str!("compact");
 /// The interval at which waste is looked for in a pool that is in use, in milliseconds.
 const TICK: u32 = 20;
 
-// SAFETY: That is where the work is, and `drop` cancels it before anything of the pool goes.
+// SAFETY: That is where the work is, and `close` disables it before anything of the pool goes.
 unsafe impl HasDeferredWork for Pool {
     const WORK_OFFSET: usize = offset_of!(Pool, work);
 
@@ -158,11 +158,30 @@ impl Backend for Pool {
             compactor: Compactor::new(),
             work <- DeferredWork::new(),
             // SAFETY: The pool is complete but for the next field, which `scan` does not use; it is
-            // pinned, and `drop` stops the shrinker first.
+            // pinned, and `close` stops the shrinker first.
             shrinker: unsafe { Shrinker::new(name, this) }.ok_or(Error::NoMemory)?,
-            // SAFETY: The pool is complete, it is pinned, and `drop` removes the file first.
+            // SAFETY: The pool is complete, it is pinned, and `close` removes the file first.
             compact_file: unsafe { WriteOnlyFile::new(name, COMPACT_FILE, this) },
         }? Error)
+    }
+
+    fn close(&self) -> bool {
+        self.shrinker.stop();
+        self.compact_file.remove();
+        // From here on nothing is put off any more: what is left is done below.
+        self.work.disable();
+        self.release_kept();
+        self.release_emptied();
+        if cfg!(debug_assertions) {
+            self.validate();
+        }
+        // Of an object that was left, or that was freed while it was mapped. The kernel may move
+        // its pages at any time, which leads here; there is no list by which to find them.
+        let has_pages = self.pages() != 0;
+        if has_pages {
+            report::warn(c_str!("a pool is destroyed with objects in it"), 0);
+        }
+        !has_pages
     }
 
     #[inline]
@@ -649,24 +668,6 @@ fn unlock_both(zspage: ObjRef<Zspage>, home: ObjRef<Zspage>) {
 struct Part {
     start: *mut u8,
     len: usize,
-}
-
-#[pinned_drop]
-impl PinnedDrop for Pool {
-    fn drop(self: Pin<&mut Self>) {
-        self.shrinker.stop();
-        self.compact_file.remove();
-        self.work.cancel();
-        self.release_kept();
-        self.release_emptied();
-        if cfg!(debug_assertions) {
-            self.validate();
-        }
-        // Full zspages are on no list: there is no way to find what the caller left.
-        if self.pages() != 0 {
-            report::warn(c_str!("a pool is destroyed with objects in it"), 0);
-        }
-    }
 }
 
 /// Fills `pfns` with the numbers of newly allocated pages, next to each other if possible: then no

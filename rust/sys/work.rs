@@ -14,7 +14,7 @@ use kernel::types::Opaque;
 /// # Safety
 ///
 /// `WORK_OFFSET` is the offset of the object's `DeferredWork<Self>`, which is dropped, or
-/// [cancelled](DeferredWork::cancel) for the last time, before anything that `run` uses.
+/// [disabled](DeferredWork::disable), before anything that `run` uses.
 pub(crate) unsafe trait HasDeferredWork: Sync + Sized {
     /// Bytes from the beginning of the object to its work.
     const WORK_OFFSET: usize;
@@ -61,11 +61,10 @@ impl<T: HasDeferredWork> DeferredWork<T> {
         unsafe { bindings::rsmalloc_schedule_work_after(self.work.get(), milliseconds) };
     }
 
-    /// Waits until the work is not being done, and has it not done any more even if it is
-    /// scheduled. Sleeps.
-    pub(crate) fn cancel(&self) {
+    /// Waits until the work is not being done. It is never done again, whoever schedules it. Sleeps.
+    pub(crate) fn disable(&self) {
         // SAFETY: The work was initialised by `new`.
-        unsafe { bindings::cancel_delayed_work_sync(self.work.get()) };
+        unsafe { bindings::disable_delayed_work_sync(self.work.get()) };
     }
 
     /// # Safety
@@ -82,6 +81,6 @@ impl<T: HasDeferredWork> DeferredWork<T> {
 #[pinned_drop]
 impl<T: HasDeferredWork> PinnedDrop for DeferredWork<T> {
     fn drop(self: Pin<&mut Self>) {
-        self.cancel();
+        self.disable();
     }
 }

@@ -122,8 +122,14 @@ impl<T: Backend> Registration<T> {
     ///
     /// `pool` came from `create`, and is not used any more.
     unsafe extern "C" fn destroy(pool: *mut ffi::c_void) {
-        // SAFETY: `create` made it with `into_foreign`, and the caller gives it up.
-        drop(unsafe { Pin::<KVBox<T>>::from_foreign(pool) });
+        // SAFETY: `create` made it, and the caller gives it up.
+        if unsafe { Self::borrow(pool) }.close() {
+            // SAFETY: `create` made it with `into_foreign`, and nothing leads to it any more.
+            drop(unsafe { Pin::<KVBox<T>>::from_foreign(pool) });
+        } else {
+            // SAFETY: The module is loaded, for it runs this.
+            unsafe { bindings::rsmalloc_keep_module() };
+        }
     }
 
     /// # Safety

@@ -6,7 +6,7 @@ use super::{movable::Busy, page::PAGE_SIZE, preempt::assert_preemptible};
 use crate::core::pfn::{PFN_BITS, REGION_BITS};
 use std::{
     alloc::{alloc_zeroed, dealloc, Layout},
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     rc::Rc,
 };
@@ -40,6 +40,9 @@ struct Page {
     owner: Option<MovePage>,
 }
 
+/// Work that was put off, unless it is not wanted any more.
+type Work = (Rc<Cell<bool>>, Box<dyn FnOnce()>);
+
 /// What the machine has handed out.
 struct State {
     memory: Memory,
@@ -51,8 +54,8 @@ struct State {
     counted_in_zone: isize,
     objects: BTreeMap<usize, Layout>,
     complaints: Vec<(String, usize)>,
-    work: Vec<Box<dyn FnOnce()>>,
-    ticks: Vec<Box<dyn FnOnce()>>,
+    work: Vec<Work>,
+    ticks: Vec<Work>,
     wasted_share: u32,
     populous_pages: usize,
 }
@@ -167,7 +170,13 @@ impl Machine {
 
     /// Whether there is work that was put off.
     pub(crate) fn has_work(&self) -> bool {
-        with(|state| !state.work.is_empty() || !state.ticks.is_empty())
+        with(|state| {
+            state
+                .work
+                .iter()
+                .chain(&state.ticks)
+                .any(|(wanted, _)| wanted.get())
+        })
     }
 
     /// Does the work that was put off.
@@ -179,7 +188,7 @@ impl Machine {
     pub(crate) fn tick(&self) -> bool {
         let ticks = with(|state| std::mem::take(&mut state.ticks));
         let any = !ticks.is_empty();
-        ticks.into_iter().for_each(|tick| tick());
+        do_work(ticks);
         any
     }
 
@@ -431,11 +440,11 @@ pub(super) fn free_object(object: *mut u8) {
     });
 }
 
-pub(super) fn add_work(work: Box<dyn FnOnce()>) {
+pub(super) fn add_work(work: Work) {
     with(|state| state.work.push(work));
 }
 
-pub(super) fn add_tick(tick: Box<dyn FnOnce()>) {
+pub(super) fn add_tick(tick: Work) {
     with(|state| state.ticks.push(tick));
 }
 
@@ -449,7 +458,15 @@ pub(crate) fn populous_pages() -> usize {
 
 pub(super) fn run_work() {
     let work = with(|state| std::mem::take(&mut state.work));
-    work.into_iter().for_each(|work| work());
+    do_work(work);
+}
+
+fn do_work(work: Vec<Work>) {
+    for (wanted, work) in work {
+        if wanted.take() {
+            work();
+        }
+    }
 }
 
 pub(super) fn complain(what: &str, handle: usize) {

@@ -20,6 +20,7 @@ pub(crate) unsafe trait HasDeferredWork: Sized + 'static {
 #[pin_data(PinnedDrop)]
 pub(crate) struct DeferredWork<T: HasDeferredWork> {
     scheduled: Rc<Cell<bool>>,
+    disabled: Cell<bool>,
     _owner: PhantomData<fn(&T)>,
 }
 
@@ -33,42 +34,43 @@ impl<T: HasDeferredWork> DeferredWork<T> {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             scheduled: Rc::default(),
+            disabled: Cell::default(),
             _owner: PhantomData,
         })
     }
 
     pub(crate) fn schedule(&self) {
-        machine::add_work(self.call());
+        if !self.disabled.get() {
+            machine::add_work(self.call());
+        }
     }
 
     pub(crate) fn schedule_after(&self, _milliseconds: u32) {
-        machine::add_tick(self.call());
+        if !self.disabled.get() {
+            machine::add_tick(self.call());
+        }
     }
 
-    /// Does the work, unless it has been cancelled.
-    fn call(&self) -> Box<dyn FnOnce()> {
+    fn call(&self) -> (Rc<Cell<bool>>, Box<dyn FnOnce()>) {
         self.scheduled.set(true);
-        let scheduled = self.scheduled.clone();
         let owner = (&raw const *self)
             .wrapping_byte_sub(T::WORK_OFFSET)
             .cast::<T>();
-        Box::new(move || {
-            if scheduled.take() {
-                // SAFETY: `HasDeferredWork` promises that this is where the object is, and cancels
-                // the work before the object goes.
-                unsafe { &*owner }.run();
-            }
-        })
+        // SAFETY: `HasDeferredWork` promises that this is where the object is, and disables the
+        // work before the object goes.
+        let run = move || unsafe { &*owner }.run();
+        (self.scheduled.clone(), Box::new(run))
     }
 
-    pub(crate) fn cancel(&self) {
+    pub(crate) fn disable(&self) {
         self.scheduled.set(false);
+        self.disabled.set(true);
     }
 }
 
 #[pinned_drop]
 impl<T: HasDeferredWork> PinnedDrop for DeferredWork<T> {
     fn drop(self: Pin<&mut Self>) {
-        self.cancel();
+        self.disable();
     }
 }

@@ -25,6 +25,7 @@ use crate::{
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem::ManuallyDrop,
     pin::Pin,
 };
 
@@ -40,7 +41,7 @@ pub(super) fn new_pool() -> Result<Pin<Box<Pool>>, Error> {
 
 /// A pool, and what should be in it.
 pub(super) struct Tester {
-    pub(super) pool: Pin<Box<Pool>>,
+    pub(super) pool: ManuallyDrop<Pin<Box<Pool>>>,
     pub(super) objects: BTreeMap<usize, Vec<u8>>,
     pub(super) mapped: Vec<(Handle, *mut u8)>,
     /// Whether objects may have been moved.
@@ -49,10 +50,20 @@ pub(super) struct Tester {
     isolated: Vec<(usize, bool)>,
 }
 
+impl Drop for Tester {
+    /// Destroys the pool, as the zpool front end does.
+    fn drop(&mut self) {
+        if self.pool.close() {
+            // SAFETY: It is not used any more.
+            unsafe { ManuallyDrop::drop(&mut self.pool) };
+        }
+    }
+}
+
 impl Tester {
     pub(super) fn new() -> Self {
         Self {
-            pool: new_pool().unwrap(),
+            pool: ManuallyDrop::new(new_pool().unwrap()),
             objects: BTreeMap::new(),
             mapped: Vec::new(),
             compacted: false,
@@ -477,6 +488,53 @@ fn freeing_a_mapped_object_keeps_its_pages() {
     machine.forget();
 }
 
+/// Catches work that is put off when nobody waits for it any more: a page is locked, to be moved,
+/// when its zspage is given back, which is at the last moment at which that can happen.
+#[test]
+fn a_destroyed_pool_puts_nothing_off() {
+    for kept in [false, true] {
+        let machine = Machine::new(Memory::Plenty);
+        let mut tester = Tester::new();
+        let handle = tester.store(contents(100, 1)).unwrap();
+        let pfn = machine.movable_pages()[0];
+        machine.isolate(pfn);
+        machine.start_migration(pfn);
+        tester.free(handle);
+        if !kept {
+            tester.pool.release_kept();
+        }
+        assert!(tester.pool.close());
+        assert!(!machine.has_work());
+        drop(tester);
+    }
+}
+
+/// Catches a page that leads to a pool that is gone: the kernel moves the pages of an object that
+/// the caller has left, or freed while it was mapped, whenever it wants.
+#[test]
+fn what_a_caller_leaves_stays_movable() {
+    for mapped in [false, true] {
+        let machine = Machine::new(Memory::Plenty);
+        let mut tester = Tester::new();
+        let handle = tester.store(contents(100, 1)).unwrap();
+        if mapped {
+            tester.hold(handle);
+            // SAFETY: It is the misuse that is tested.
+            unsafe { tester.pool.free(handle) };
+            tester.pool.release_kept();
+            tester.release(0);
+        }
+        assert!(!tester.pool.close());
+        let pfn = machine.movable_pages()[0];
+        machine.isolate(pfn);
+        machine.start_migration(pfn);
+        assert!(machine.finish_migration(pfn));
+        assert!(!machine.complaints().is_empty());
+        std::mem::forget(tester);
+        machine.forget();
+    }
+}
+
 /// Catches new pages being taken while the class has a free slot: a full zspage at the head of a
 /// list must not hide others.
 #[test]
@@ -671,9 +729,11 @@ fn the_last_object_goes_while_a_page_moves() {
                 // What nobody has locked is back at once.
                 assert_eq!(tester.pool.total_pages(), locked as u64);
                 if wait {
-                    // Destroying the pool waits for the page.
-                    drop(tester);
+                    // Destroying the pool waits for the page, and leaves nothing to be done.
+                    assert!(tester.pool.close());
                     assert!(!machine.is_migrating(pfn));
+                    assert!(!machine.has_work());
+                    drop(tester);
                 } else {
                     if !locked {
                         machine.start_migration(pfn);
