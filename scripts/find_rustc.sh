@@ -22,7 +22,7 @@ fits()
 		grep -aqF "$("$1" --version)" "$crate"
 	else
 		[[ -e $("$1" --print sysroot)/lib/rustlib/src/rust/library/core/src/lib.rs ]] &&
-			! older "$("$1" --version | cut -d ' ' -f 2)" "$RUSTC_MINIMUM_CALL_PADDING"
+			! older "$("$1" --version | cut -d ' ' -f 2)" "$RUSTC_MINIMUM"
 	fi
 }
 

@@ -174,7 +174,6 @@ check_rustc()
 		return
 	fi
 	version=$(grep -oE -m 1 '[0-9]+\.[0-9]+\.[0-9]+' <<<"$ours") || version=0
-	! config CONFIG_CALL_PADDING || minimum=$RUSTC_MINIMUM_CALL_PADDING
 	if older "$version" "$minimum"; then
 		problem "\"$rustc\" is rustc $version, and this kernel needs $minimum or newer. Install a newer one (Debian" \
 			"12: rustc-web), or pass another as RUSTC=."

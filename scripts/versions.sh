@@ -11,10 +11,8 @@ KERNEL_SERIES=6.12
 # One LLVM builds the kernels that are built here, and is bindgen's libclang.
 LLVM_MAJOR=19
 
-# The oldest that compiles the module. That of kernels with CALL_PADDING is
-# rustc's first with the option for it.
-RUSTC_MINIMUM=1.79.0
-RUSTC_MINIMUM_CALL_PADDING=1.81.0
+# The oldest that compiles the module: constants refer to statics.
+RUSTC_MINIMUM=1.83.0
 
 # Built by cargo where Debian's own bindgen is older than the kernel accepts.
 BINDGEN_MINIMUM=0.65.1

@@ -70,13 +70,12 @@ fresh()
 	fake_bindgen 0.71.1
 }
 
-# The same kernel as distributions build it: by gcc, without Rust, with padded
-# calls and BTF. What its crates are built from is in order.
+# The same kernel as distributions build it: by gcc, without Rust, with BTF. What its crates are built from is in order.
 without_rust()
 {
 	rm -r "$kdir/rust"
 	sed -i -e '/CONFIG_RUST/d' -e 's/Debian clang version 19.1.7/gcc-12 (Debian) 12.2.0/' "$config"
-	printf 'CONFIG_%s=y\n' CALL_PADDING DEBUG_INFO_BTF_MODULES >>"$config"
+	printf 'CONFIG_%s=y\n' DEBUG_INFO_BTF_MODULES >>"$config"
 	sed -i "s,/clang,/gcc," "$kdir/Makefile"
 	mkdir -p "$work/ksrc/rust/kernel" "$work/ksrc/scripts" "$work/library/core/src"
 	touch "$work/ksrc/rust/kernel/print.rs" "$work/ksrc/scripts/generate_rust_target.rs" \
@@ -221,11 +220,8 @@ check "reports a rustc that does not run" "does not work"
 # The configuration may have been written when another compiler was there.
 sed -i 's/1.90.0 (abc/1.80.0 (old/' "$config"
 check "believes the crate, not the configuration" "$own"
-tool_version rustc "rustc 1.78.0 (old)"
-check "refuses an old rustc" "rustc 1.78.0|1.79.0 or newer"
-without_rust
-tool_version rustc "rustc 1.80.1 (old)"
-check "refuses a rustc that cannot pad calls" "rustc 1.80.1|1.81.0 or newer"
+tool_version rustc "rustc 1.82.0 (old)"
+check "refuses an old rustc" "rustc 1.82.0|1.83.0 or newer"
 without_rust
 tool_version rustc "rustc 1.85.0 (another)"
 check "accepts any rustc that is new enough for a kernel without Rust" "ok: rustc 1.85.0"
