@@ -317,13 +317,17 @@ installation()
 # run_suites NAME APPEND EXPECT SUITE...: in a virtual machine of their own.
 run_suites()
 {
-	local name=$1 append=$2 expect=$3 suite tests=()
+	local name=$1 append=$2 expect=$3 suite tests=() size=(--memory 768M --swap 512M)
 	shift 3
 
 	for suite; do
 		tests+=(--test "rsmalloc:${suite%%:*}.sh")
 	done
-	"$here/vm.sh" --kernel "$kernel" --memory 768M --swap 512M --ktap \
+	# Objects of up to a page take four times as much where pages are.
+	if [[ $kernel == *-16k ]]; then
+		size=(--memory 2560M --swap 2G)
+	fi
+	"$here/vm.sh" --kernel "$kernel" "${size[@]}" --ktap \
 		${expect:+--expect "$expect"} ${append:+--append "$append"} --timeout 1500 \
 		--log "$logs/$kernel-$name.console" -- \
 		"$work/$kernel/selftests/install/run_kselftest.sh" "${tests[@]}"

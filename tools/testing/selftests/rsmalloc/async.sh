@@ -38,7 +38,7 @@ roundtrip()
 	reset_counts
 	"$DIR/swap_roundtrip" "$megabytes" 4 1 || return 1
 	loads=$(($(count direct) + $(count copied) + $(count bounced)))
-	if [ "$loads" -lt $((megabytes * 1024 * 1024 / 2 / $(getconf PAGESIZE))) ]; then
+	if [ "$loads" -lt $((megabytes * 1024 * 1024 / 2 / page_size)) ]; then
 		echo "only $loads pages were loaded from zswap"
 		return 1
 	fi

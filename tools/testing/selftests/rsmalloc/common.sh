@@ -10,6 +10,9 @@ set -u
 . "$DIR/../kselftest/ktap_helpers.sh"
 
 zswap=/sys/module/zswap/parameters
+# Without getconf, which a small guest may lack.
+# shellcheck disable=SC2034 # the tests use it
+page_size=$(awk '$1 == "KernelPageSize:" { print $2 * 1024; exit }' /proc/self/smaps)
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

@@ -94,7 +94,6 @@ crowd_zone()
 mapfile -t blocks < <(movable_blocks)
 [ "${#blocks[@]}" -gt 0 ] || skip_all "no block of memory is in ZONE_MOVABLE: boot with movablecore="
 swap_off
-page_size=$(getconf PAGESIZE)
 eventually zones_are_empty || exit "$KSFT_FAIL"
 
 ktap_print_header

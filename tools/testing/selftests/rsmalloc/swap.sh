@@ -30,7 +30,7 @@ went_to_rsmalloc()
 # Three quarters of the pages compress well enough.
 pages_in()
 {
-	echo $(($1 * 1024 * 1024 * 3 / 4 / $(getconf PAGESIZE)))
+	echo $(($1 * 1024 * 1024 * 3 / 4 / page_size))
 }
 
 # roundtrip MEGABYTES PROCESSES
@@ -51,7 +51,7 @@ stored_in_rsmalloc()
 	bytes=$(cat /sys/kernel/debug/zswap/pool_total_size)
 	zspages=$(($(zspages) - zspages_before))
 	if [ "$stored" -lt "$(pages_in "$megabytes_held")" ] || [ "$bytes" -lt $((stored * 100)) ] ||
-		[ $((zspages * $(getconf PAGESIZE))) -ne "$bytes" ]; then
+		[ $((zspages * page_size)) -ne "$bytes" ]; then
 		echo "$stored pages are stored in $bytes bytes, which are $zspages zspages"
 		status=1
 	fi

@@ -360,6 +360,8 @@ static int test_probe(struct zpool *pool)
 
 	if (!to || !from)
 		return -ENOMEM;
+	if (!IS_ENABLED(CONFIG_PREEMPT_COUNT))
+		return skip_test("this kernel does not count preempt_disable()");
 	error = register_kprobe(&probe);
 	if (error)
 		return fail("no kprobe on this module's own function: %d", error);
@@ -417,6 +419,8 @@ static int test_depth(struct zpool *pool)
 	struct worker *workers;
 	int error = 0, cpu;
 
+	if (!IS_ENABLED(CONFIG_PREEMPT_COUNT))
+		return skip_test("this kernel does not count preempt_disable()");
 	workers = kcalloc(cpus, sizeof(*workers), GFP_KERNEL);
 	if (!workers)
 		return -ENOMEM;
@@ -1288,6 +1292,8 @@ static int test_zones(struct zpool *pool)
 		from_zone = page_zone(pages[i]);
 		pages[count++] = pages[i];
 	}
+	if (!count)
+		return skip_test("all memory of this machine is in one zone");
 	if (count < wanted)
 		return fail("only %u pages are above the DMA zone", count);
 	to_zone = &page_pgdat(pages[0])->node_zones[ZONE_DMA];
@@ -1315,8 +1321,7 @@ static int test_zones(struct zpool *pool)
 #else
 static int test_zones(struct zpool *pool)
 {
-	scnprintf(result, sizeof(result), "skip: this kernel does not count zspages in two zones");
-	return 0;
+	return skip_test("this kernel does not count zspages in two zones");
 }
 #endif
 
