@@ -18,8 +18,8 @@ cp "$scripts"/{preflight,find_rustc,lib,versions}.sh "$work/scripts"
 preflight=("$work/scripts/preflight.sh")
 kdir=$work/kernel
 config=$kdir/include/config/auto.conf
-count=0
-failed=0
+# shellcheck source=tools/testing/tap.sh
+. "${scripts%/*}/tools/testing/tap.sh"
 
 # tool NAME: a program that is the shell script on standard input.
 tool()
@@ -88,42 +88,22 @@ without_rust()
 # or texts that the one reported problem must contain, separated by "|".
 check()
 {
-	local name=$1 wanted=$2 output status=0 problems text why=''
+	local name=$1 wanted=$2 output status=0 problems why
 	local arguments=("${@:3}")
 
 	((${#arguments[@]})) ||
 		arguments=("$kdir" "$work/rustc" "$work/bindgen")
-	# Line breaks depend on how long the temporary directory's name is.
 	output=$("${preflight[@]}" "${arguments[@]}" 2>&1) || status=$?
 	problems=$(grep -c '^- ' <<<"$output") || true
-	output=$(tr -s ' \n' ' ' <<<"$output")
+	why=$(missing_text "${wanted#ok: }" "$output")
 	if [[ $wanted == "ok: "* ]]; then
-		wanted=${wanted#ok: }
 		[[ $status == 0 && $problems == 0 ]] || why="it was refused with status $status"
 	else
 		[[ $status == 1 ]] || why="status $status instead of 1"
 		[[ $problems == 1 ]] || why="$problems problems instead of 1"
 	fi
-	while [[ -n $wanted ]]; do
-		text=${wanted%%|*}
-		[[ $output == *"$text"* ]] || why="it did not print \"$text\""
-		wanted=${wanted#"$text"}
-		wanted=${wanted#|}
-	done
 	result "$name" "$why" "$output"
 	fresh
-}
-
-result()
-{
-	count=$((count + 1))
-	if [[ -z $2 ]]; then
-		echo "ok $count - $1"
-	else
-		failed=$((failed + 1))
-		echo "not ok $count - $1"
-		echo "# $2; it printed: $3"
-	fi
 }
 
 untried()
@@ -359,5 +339,4 @@ why=
 [[ $problems == 5 ]] || why="$problems problems instead of 5"
 result "reports all problems at once" "$why" "$(tr '\n' ' ' <<<"$output")"
 
-echo "1..$count"
-((!failed))
+tap_end

@@ -10,33 +10,19 @@ set -euo pipefail
 scripts=$(readlink -f "$(dirname "$0")/../../../scripts")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-count=0
-failed=0
+# shellcheck source=tools/testing/tap.sh
+. "${scripts%/*}/tools/testing/tap.sh"
 
 # check NAME WANTED COMMAND...: the command fails, and prints all of the texts
 # WANTED, separated by "|".
 check()
 {
-	local name=$1 wanted=$2 output status=0 text why=''
-	shift 2
+	local output status=0 why
 
-	output=$(timeout 120 "$@" 2>&1 </dev/null) || status=$?
-	output=$(tr -s ' \n' ' ' <<<"$output")
+	output=$(timeout 120 "${@:3}" 2>&1 </dev/null) || status=$?
+	why=$(missing_text "$2" "$output")
 	((status != 0 && status != 124)) || why="status $status"
-	while [[ -n $wanted ]]; do
-		text=${wanted%%|*}
-		[[ $output == *"$text"* ]] || why="it did not print \"$text\""
-		wanted=${wanted#"$text"}
-		wanted=${wanted#|}
-	done
-	count=$((count + 1))
-	if [[ -z $why ]]; then
-		echo "ok $count - $name"
-	else
-		failed=$((failed + 1))
-		echo "not ok $count - $name"
-		echo "# $why; it printed: $output"
-	fi
+	result "$1" "$why" "$output"
 }
 
 # setup CACHE [ARGUMENT...]: a program, so that timeout and unshare can run it.
@@ -72,5 +58,4 @@ else
 	done
 fi
 
-echo "1..$count"
-((!failed))
+tap_end
