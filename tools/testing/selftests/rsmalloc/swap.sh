@@ -87,10 +87,12 @@ store_until_written_back()
 # disk: it loads them from rsmalloc to decompress them.
 writeback()
 {
-	local before status=0
+	local before status=0 megabytes
 	before=$(cat /sys/kernel/debug/zswap/written_back_pages)
+	# 7 % of memory is more than 1 % when it is compressed.
+	megabytes=$(awk '$1 == "MemTotal:" { print int($2 / 14000) }' /proc/meminfo)
 	echo 1 >"$zswap/max_pool_percent"
-	swap_and_hold full 48 && store_until_written_back "$before" || status=1
+	swap_and_hold full "$megabytes" && store_until_written_back "$before" || status=1
 	read_back full || status=1
 	echo 20 >"$zswap/max_pool_percent"
 	return "$status"
