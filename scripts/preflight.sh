@@ -162,7 +162,7 @@ check_sources()
 
 check_rustc()
 {
-	local theirs='' ours minimum=$RUSTC_MINIMUM version hint='' crate=$kdir/rust/libcore.rmeta
+	local theirs='' ours version hint='' crate=$kdir/rust/libcore.rmeta
 
 	if ! have "$rustc"; then
 		problem "the Rust compiler \"$rustc\" is not there. Install it (Debian 12: rustc-web and rust-web-src," \
@@ -174,8 +174,8 @@ check_rustc()
 		return
 	fi
 	version=$(grep -oE -m 1 '[0-9]+\.[0-9]+\.[0-9]+' <<<"$ours") || version=0
-	if older "$version" "$minimum"; then
-		problem "\"$rustc\" is rustc $version, and this kernel needs $minimum or newer. Install a newer one (Debian" \
+	if older "$version" "$RUSTC_MINIMUM"; then
+		problem "\"$rustc\" is rustc $version, and this kernel needs $RUSTC_MINIMUM or newer. Install a newer one (Debian" \
 			"12: rustc-web), or pass another as RUSTC=."
 		return
 	fi

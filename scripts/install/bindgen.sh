@@ -22,10 +22,7 @@ sources=$here/bindgen-$BINDGEN_VERSION.tar.xz
 
 version_of() { "$1" --version 2>/dev/null | sed -n 's/^bindgen //p'; }
 
-new_enough()
-{
-	[[ -n $1 && $(printf '%s\n' "$BINDGEN_MINIMUM" "$1" | sort -V | head -n 1) == "$BINDGEN_MINIMUM" ]]
-}
+new_enough() { [[ -n $1 ]] && ! older "$1" "$BINDGEN_MINIMUM"; }
 
 build()
 {
