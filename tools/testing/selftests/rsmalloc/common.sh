@@ -82,13 +82,17 @@ eventually()
 }
 
 # To start a program takes seconds on a debug kernel under emulation: what runs
-# often reads files without.
+# often reads files without. The file is read as a whole: bash reads a line too much
+# and goes back, and finds other bytes there if a counter has got a digit more.
 vmstat()
 {
-	local name value
+	local all name value
+	all=$(</proc/vmstat)
 	while read -r name value; do
 		[ "$name" = "$1" ] && echo "$value" && return
-	done </proc/vmstat
+	done <<<"$all"
+	echo "/proc/vmstat has no $1" >&2
+	return 1
 }
 
 # The pages of all zsmalloc and rsmalloc pools. The kernel keeps the count per
